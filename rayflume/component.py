@@ -1,0 +1,151 @@
+"""One declaration per part: options, types, defaults, units and documentation.
+
+A part `type: parquet` of kind `sink` is the module `rayflume/sinks/parquet.py`; looking it up
+imports that module and no other, so a client library is needed only by who uses it. There is no
+list to register in.
+
+A part module holds one class, marked with `@component`, whose fields are its options.
+`build(context)` turns the frozen options into the working part; parts without state return
+themselves.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+from rayflume.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rayflume.clock import Clock
+    from rayflume.metrics import Metrics
+
+FOLDERS = {
+    "source": "sources",
+    "channel": "channels",
+    "sink": "sinks",
+    "interceptor": "interceptors",
+    "selector": "selectors",
+    "format": "formats",
+    "storage": "storage",
+}
+"""Kind of part -> folder of the package that holds its types."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a part is told about its surroundings; everything else is in its options."""
+
+    agent: str
+    part: str
+    clock: Clock
+    metrics: Metrics
+    directory: Path = field(default_factory=Path.cwd)
+    """Relative paths of the configuration start here."""
+    replica: int = 0
+    host_id: str = "host"
+    """Stays the same for this host across restarts; part of the name of its streams."""
+    node: str = ""
+
+    def path(self, text: str) -> Path:
+        """The local path an option names, absolute."""
+        return (self.directory / Path(text).expanduser()).absolute()
+
+
+class Component(BaseModel):
+    """Base of every part's options. Frozen; an unknown option is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    kind: ClassVar[str]
+    type_name: ClassVar[str]
+
+    def build(self, context: Context) -> Any:  # noqa: ANN401 - each kind's protocol is in interfaces.py
+        """The working part. Raises OptionError where an option proves wrong on this host."""
+        return self
+
+
+_Class = TypeVar("_Class", bound=type[Component])
+
+
+def component(cls: _Class) -> _Class:
+    """Mark the one class of a part's module; kind and type are the module's folder and name."""
+    folder, _, name = cls.__module__.removeprefix("rayflume.").partition(".")
+    cls.kind = next(kind for kind, known in FOLDERS.items() if known == folder)
+    cls.type_name = name.removesuffix(
+        "_"
+    )  # null.py is fine, but a keyword would need the underscore
+    return cls
+
+
+def option(
+    doc: str,
+    *,
+    default: Any = ...,  # noqa: ANN401
+    factory: Callable[[], Any] | None = None,
+    example: object = None,
+    **limits: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """Declare one option: what it means, its default (none: it is required), an example, limits as
+    in pydantic.
+    """
+    examples = None if example is None else [example]
+    if factory is not None:
+        return Field(default_factory=factory, description=doc, examples=examples, **limits)
+    return Field(default, description=doc, examples=examples, **limits)
+
+
+def options_of(cls: type[Component]) -> dict[str, FieldInfo]:
+    """Name -> declaration of every option, in the order they are written."""
+    return dict(cls.model_fields)
+
+
+def types_of(kind: str) -> list[str]:
+    """All types of a kind, sorted: the plain module names of its folder. Imports none of them."""
+    folder = Path(__file__).with_name(FOLDERS[kind])
+    return sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_"))
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """`; did you mean 'x'?` for the known name nearest to `name`, else the list of them."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def lookup(kind: str, type_name: str) -> type[Component]:
+    """The options class of a part. Type names are matched without regard to case, as in Flume.
+
+    Raises ConfigError for an unknown type (with the nearest right one) or a missing client library.
+    """
+    known = types_of(kind)
+    name = str(type_name).lower()
+    if name not in known:
+        raise ConfigError(f"unknown {kind} type {type_name!r}{nearest(name, known)}")
+    try:
+        module = importlib.import_module(f"rayflume.{FOLDERS[kind]}.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("rayflume"):
+            raise
+        hint = f"pip install 'rayflume[{name}]'"
+        raise ConfigError(f"{kind} {name!r} needs the package {error.name!r}: {hint}") from error
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Component)
+        and value.__module__ == module.__name__
+        and "type_name" in vars(value)
+    ]
+    if len(found) != 1:
+        raise TypeError(
+            f"{module.__name__} must hold exactly one @component class, has {len(found)}"
+        )
+    return found[0]

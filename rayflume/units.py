@@ -1,0 +1,56 @@
+"""Values with units, as they are written in a configuration: `8MiB`, `200ms`, `5min`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+_BYTES = {
+    "": 1, "b": 1,
+    "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip
+_MILLIS = {
+    "": 1, "ms": 1, "s": 1_000, "sec": 1_000, "m": 60_000, "min": 60_000,
+    "h": 3_600_000, "d": 86_400_000,
+}  # fmt: skip
+_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+
+
+def _parse(value: object, units: dict[str, int], what: str, example: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[2].lower() not in units:
+        known = ", ".join(unit for unit in units if unit)
+        raise ValueError(f"{value!r} is not {what}; write a number with one of {known}: {example}")
+    number, unit = match[1], units[match[2].lower()]
+    return int(number) * unit if number.isdigit() else round(float(number) * unit)
+
+
+def parse_bytes(value: object) -> int:
+    """`8MiB` -> 8388608; a bare number is bytes. Raises ValueError with the known units."""
+    return _parse(value, _BYTES, "a size", "8MiB")
+
+
+def parse_millis(value: object) -> int:
+    """`5min` -> 300000; a bare number is milliseconds, as in Flume. Raises ValueError."""
+    return _parse(value, _MILLIS, "a duration", "200ms")
+
+
+def format_bytes(value: float) -> str:
+    """`8388608` -> `8.0 MiB`: for people, never for parsing."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+ByteSize = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
+"""An option in bytes."""
+
+Millis = Annotated[int, BeforeValidator(parse_millis), Field(ge=0)]
+"""An option in milliseconds."""
