@@ -163,6 +163,7 @@ class PutRequest:
     """A batch on its way into a channel. `payload` is `EventBatch.encode()`; `crc` its zlib.crc32
     of it.
 
+    `begins`: streams that may begin anywhere if the channel does not know them (else at 0).
     `skip`: why extents before this one are missing ("" when none may be missing); only then a gap
     is crossed.
     """
@@ -172,6 +173,7 @@ class PutRequest:
     payload: pa.Buffer
     crc: int
     rows: int
+    begins: tuple[str, ...] = ()
     skip: str = ""
 
 
@@ -537,7 +539,10 @@ class Disk(Protocol):
         """A new file, 0600; FileExistsError if there is one. Durable after `sync_directory`."""
         ...
 
-    def truncate(self, name: str, size: int) -> None: ...
+    def sync(self, name: str) -> None:
+        """Make all that was written to a file durable, whoever wrote it."""
+        ...
+
     def unlink(self, name: str) -> None: ...
     def sync_directory(self) -> None: ...
     def free_bytes(self) -> int: ...

@@ -1,0 +1,371 @@
+"""A channel over a journal: the lock, the waiting, and the order of durable steps.
+
+Rules: one lock guards all state; nothing waits for a disk with it held but the beginning of a
+segment; an acknowledgement is given only after `sync` of the newest record it depends on; a failed
+journal is opened anew from what is known durable, and whoever waited gets ChannelClosed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from rayflume.batch import EventBatch, Extent
+from rayflume.component import Context
+from rayflume.errors import ChannelClosed, JournalFailed
+from rayflume.interfaces import (
+    ChannelInfo,
+    ChannelState,
+    Disk,
+    Manifest,
+    PutOutcome,
+    PutReply,
+    PutRequest,
+    RowRange,
+    RowRef,
+    StreamPosition,
+    Taken,
+)
+from rayflume.journal.ledger import Judgement, Ledger
+from rayflume.journal.segment import Kind, extents_to_json
+from rayflume.journal.store import Journal, JournalOptions
+
+log = logging.getLogger(__name__)
+
+REOPEN_AFTER_MS = 500
+FREE_CHECK_MS = 1_000
+
+
+@dataclass(frozen=True)
+class ChannelSetup:
+    """What makes one kind of journaled channel differ from another."""
+
+    durable: bool
+    minimum_required_space: int = 0
+    on_open: Callable[[Ledger], None] | None = None
+    on_put: Callable[[int, tuple[Extent, ...]], None] | None = None
+    on_commit: Callable[[Ledger], None] | None = None
+
+
+class JournaledChannel:
+    """The channel. See interfaces.Channel for the contract; thread-safe."""
+
+    def __init__(
+        self, disk: Disk, options: JournalOptions, context: Context, setup: ChannelSetup
+    ) -> None:
+        self._disk = disk
+        self._context = context
+        self._setup = setup
+        self._clock = context.clock
+        self._metrics = context.metrics
+        self._condition = threading.Condition(threading.Lock())
+        self._journal = Journal(disk, options, context.clock, self._condition)
+        self._limits = options.limits
+        self._closed = True
+        self._failed_ms: int | None = None
+        self._free = (0, 0)
+        self._put_times: deque[tuple[int, int]] = deque()
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Take the directory and open the journal. Raises JournalLocked, JournalDamaged,
+        OSError.
+        """
+        context = self._context
+        where = f"{socket.gethostname()}, pid {os.getpid()}"
+        self._disk.lock(f"{context.agent}/{context.part} on {where}")
+        with self._condition:
+            self._open_journal()
+
+    def _open_journal(self) -> None:
+        self._journal.open()
+        if self._setup.on_open is not None:
+            self._setup.on_open(self._journal.ledger)
+        self._closed = False
+        self._failed_ms = None
+        for note in self._journal.damage:
+            log.error("channel %s is degraded: %s", self._context.part, note)
+        if self._journal.damaged_rows:
+            self._metrics.add("EventDamagedCount", self._journal.damaged_rows)
+
+    @contextmanager
+    def _open_ledger(self) -> Iterator[Ledger]:
+        """Hold the lock; re-open a failed journal when its pause is over."""
+        with self._condition:
+            if self._closed:
+                raise ChannelClosed(f"channel {self._context.part} is closed")
+            if self._journal.failed:
+                self._reopen()
+            try:
+                self._journal.make_room()
+                yield self._journal.ledger
+            except JournalFailed as error:
+                self._note_failure(error)
+                raise ChannelClosed(f"channel {self._context.part}: {error.message}") from error
+
+    def _note_failure(self, error: JournalFailed) -> None:
+        if self._failed_ms is None:
+            log.error("channel %s: %s", self._context.part, error.message)
+            self._failed_ms = self._clock.monotonic_ms()
+        self._condition.notify_all()
+
+    def _reopen(self) -> None:
+        now_ms = self._clock.monotonic_ms()
+        if self._failed_ms is not None and now_ms - self._failed_ms < REOPEN_AFTER_MS:
+            raise ChannelClosed(f"channel {self._context.part} waits to open its journal anew")
+        try:
+            self._open_journal()
+        except OSError as error:
+            self._failed_ms = now_ms
+            raise ChannelClosed(
+                f"channel {self._context.part} can't open its journal: {error}"
+            ) from error
+
+    def close(self) -> None:
+        """Make all durable and let go of the directory. May be called again."""
+        with self._condition:
+            if not self._closed:
+                self._closed = True
+                self._condition.notify_all()
+                try:
+                    self._journal.close()
+                except (JournalFailed, OSError) as error:
+                    log.error("channel %s: closing: %s", self._context.part, error)
+        self._disk.close()
+
+    def info(self) -> ChannelInfo:
+        with self._open_ledger() as ledger:
+            journal = ledger.journal
+        path = self._disk.path()
+        return ChannelInfo(journal, self._context.host_id, path, self._setup.durable)
+
+    # -- put ------------------------------------------------------------------------------------
+
+    def put(self, request: PutRequest) -> PutReply:
+        with self._open_ledger() as ledger:
+            self._metrics.add("EventPutAttemptCount", request.rows)
+            judged = ledger.judge(request.extents, request.begins, request.skip)
+            if judged.refused is not None:
+                stream, following = judged.refused
+                return PutReply(PutOutcome.REFUSED, ledger.credit(), stream, following)
+            if any(judged.keep) and not self._has_room(ledger, len(request.payload)):
+                return PutReply(PutOutcome.FULL, self._credit(ledger))
+            seq, stop = self._journal.last_seq, 0
+            if any(judged.keep):
+                seq, stop = self._store(request, judged)
+            self._journal.sync(seq)
+            self._metrics.add("EventPutSuccessCount", judged.rows)
+            ledger.visible = max(ledger.visible, stop)
+            if stop:
+                self._put_times.append((stop, self._clock.monotonic_ms()))
+                self._condition.notify_all()
+            return PutReply(PutOutcome.STORED, self._credit(ledger), conflicts=judged.conflicts)
+
+    def _store(self, request: PutRequest, judged: Judgement) -> tuple[int, int]:
+        payload, crc, extents = request.payload, request.crc, request.extents
+        if not all(judged.keep):
+            batch = EventBatch.decode(payload, extents).select_extents(judged.keep)
+            payload, extents = batch.encode(), batch.extents
+            crc = zlib.crc32(payload)
+        start = self._journal.ledger.next_position
+        stop = start + judged.rows
+        meta = {
+            "rows": [start, stop],
+            "extents": extents_to_json(extents),
+            "source": request.source,
+            "now": self._clock.now_ms(),
+        }
+        if request.skip:
+            meta["skip"] = request.skip
+        seq = self._journal.append(Kind.PUT, meta, payload, crc)
+        if self._setup.on_put is not None:
+            self._setup.on_put(stop, extents)
+        return seq, stop
+
+    def _has_room(self, ledger: Ledger, size: int) -> bool:
+        if self._credit(ledger) >= size:
+            return True
+        # An empty channel takes any batch, or one larger than the channel would wait for ever.
+        return not ledger.unfinished and self._free_bytes() >= self._setup.minimum_required_space
+
+    def _credit(self, ledger: Ledger) -> int:
+        if self._free_bytes() < self._setup.minimum_required_space:
+            return 0
+        return ledger.credit()
+
+    def _free_bytes(self) -> int:
+        now_ms = self._clock.monotonic_ms()
+        if self._free[0] <= now_ms:
+            self._free = now_ms + FREE_CHECK_MS, self._disk.free_bytes()
+        return self._free[1]
+
+    def credit(self) -> int:
+        with self._open_ledger() as ledger:
+            credit = self._credit(ledger)
+            return credit or (0 if ledger.unfinished else self._limits.bytes)
+
+    def positions(self, prefix: str) -> dict[str, StreamPosition]:
+        with self._open_ledger() as ledger:
+            return {n: p for n, p in ledger.streams.items() if n.startswith(prefix)}
+
+    def retire(self, streams: Sequence[str]) -> None:
+        with self._open_ledger() as ledger:
+            known = [name for name in streams if name in ledger.streams]
+            if known:
+                meta = {"streams": known, "now": self._clock.now_ms()}
+                self._journal.append(Kind.RETIRED, meta)
+
+    # -- take -----------------------------------------------------------------------------------
+
+    def take(self, holder: str, delivery: str, bytes_max: int, wait_ms: int) -> Taken:
+        deadline_ms = self._clock.monotonic_ms() + wait_ms
+        while True:
+            with self._open_ledger() as ledger:
+                now_ms = self._clock.monotonic_ms()
+                self._expire(ledger, now_ms)
+                taken = ledger.take(holder, delivery, bytes_max, now_ms)
+                if taken.refs or taken.close or taken.draining or now_ms >= deadline_ms:
+                    self._metrics.add("EventTakeAttemptCount")
+                    return taken
+                self._condition.wait((deadline_ms - now_ms) / 1000)
+
+    def fetch(self, refs: Sequence[RowRef]) -> list[pa.Buffer]:
+        with self._open_ledger():
+            return [self._journal.read(ref) for ref in refs]
+
+    def refs(self, ranges: Sequence[RowRange]) -> tuple[RowRef, ...]:
+        with self._open_ledger():
+            return tuple(ref for span in ranges for ref in self._journal.index.refs(*span))
+
+    def damaged(self, ref: RowRef, reason: str) -> None:
+        with self._open_ledger():
+            lost = self._journal.set_aside(ref, reason)
+            self._metrics.add("EventDamagedCount", lost)
+            log.error("channel %s: %d rows lost: %s", self._context.part, lost, reason)
+
+    def heartbeat(self, holder: str) -> None:
+        with self._open_ledger() as ledger:
+            now_ms = self._clock.monotonic_ms()
+            ledger.hear(holder, now_ms)
+            self._expire(ledger, now_ms)
+
+    def holder_gone(self, holder: str) -> None:
+        with self._open_ledger() as ledger:
+            self._take_back(ledger, holder)
+
+    def _expire(self, ledger: Ledger, now_ms: int) -> None:
+        for holder in ledger.lost_holders(now_ms):
+            log.warning("channel %s: %s was not heard of", self._context.part, holder)
+            self._take_back(ledger, holder)
+
+    def _take_back(self, ledger: Ledger, holder: str) -> None:
+        for delivery in ledger.holder_gone(holder):
+            self._journal.append(Kind.REVOKED, {"delivery": delivery})
+        self._condition.notify_all()
+
+    # -- deliver --------------------------------------------------------------------------------
+
+    def prepare(self, manifest: Manifest, holder: str) -> None:
+        with self._open_ledger() as ledger:
+            meta = ledger.check_prepare(manifest, holder)
+            seq = self._journal.last_seq
+            if meta is not None:
+                seq = self._journal.append(Kind.PREPARED, meta)
+                ledger.note_prepared(manifest.delivery, holder)
+            self._journal.sync(seq)
+
+    def commit(self, delivery: str) -> None:
+        with self._open_ledger() as ledger:
+            meta = ledger.committed_meta(delivery)
+            if meta is None:
+                self._journal.sync(self._journal.last_seq)
+                return
+            seq = self._journal.append(Kind.COMMITTED, meta)
+            self._journal.sync(seq)
+            rows = sum(stop - start for start, stop in meta["ranges"])
+            self._metrics.add("EventTakeSuccessCount", rows)
+            self._after_commit(ledger)
+
+    def _after_commit(self, ledger: Ledger) -> None:
+        first = ledger.unfinished.first
+        while self._put_times and (first is None or self._put_times[0][0] <= first):
+            self._put_times.popleft()
+        if self._setup.on_commit is not None:
+            self._setup.on_commit(ledger)
+        self._free = (0, 0)
+        try:
+            self._journal.prune()
+        except OSError as error:
+            log.warning("channel %s: a used segment stays: %s", self._context.part, error)
+        self._condition.notify_all()
+
+    def release(self, delivery: str) -> None:
+        with self._open_ledger() as ledger:
+            if ledger.release(delivery):
+                self._journal.append(Kind.REVOKED, {"delivery": delivery})
+                self._condition.notify_all()
+
+    def adopt(self, sink: str, holder: str) -> tuple[Manifest, ...]:
+        with self._open_ledger() as ledger:
+            for earlier in ledger.predecessors(holder):
+                self._take_back(ledger, earlier)
+            ledger.hear(holder, self._clock.monotonic_ms())
+            return ledger.adopt(sink, holder)
+
+    def garbage(self, deliveries: Sequence[str]) -> list[str]:
+        with self._open_ledger() as ledger:
+            # A Revoked record must be durable before staged bytes are deleted on its word.
+            self._journal.sync(self._journal.last_seq)
+            return ledger.garbage(deliveries)
+
+    # -- watch ----------------------------------------------------------------------------------
+
+    def drain(self, on: bool) -> None:
+        with self._open_ledger() as ledger:
+            ledger.draining = on
+            self._condition.notify_all()
+
+    def tap(self, rows_max: int) -> list[pa.Buffer]:
+        with self._open_ledger() as ledger:
+            newest = ledger.visible
+            refs = list(self._journal.index.refs(max(0, newest - rows_max), newest))
+            return [self._journal.read(ref) for ref in refs]
+
+    def state(self) -> ChannelState:
+        with self._open_ledger() as ledger:
+            self._expire(ledger, self._clock.monotonic_ms())
+            used = self._journal.index.bytes_of(ledger.unfinished)
+            rows = len(ledger.unfinished)
+            fill = max(
+                100 * rows // max(1, self._limits.events),
+                100 * used // max(1, self._limits.bytes),
+            )
+            self._gauges(rows, used, fill)
+            return ChannelState(
+                ledger.waiting_rows,
+                ledger.leased_rows,
+                ledger.prepared_rows,
+                used,
+                fill,
+                self._credit(ledger),
+                tuple(self._journal.damage),
+            )
+
+    def _gauges(self, rows: int, used: int, fill: int) -> None:
+        oldest = self._put_times[0][1] if self._put_times and rows else None
+        age = 0 if oldest is None else self._clock.monotonic_ms() - oldest
+        self._metrics.set("ChannelSize", rows)
+        self._metrics.set("ChannelBytes", used)
+        self._metrics.set("ChannelCapacity", self._limits.events)
+        self._metrics.set("ChannelFillPercentage", fill)
+        self._metrics.set("OldestEventAgeMs", age)

@@ -1,0 +1,107 @@
+"""The durable channel: a journal in a local directory."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from rayflume.channels._journaled import ChannelSetup, JournaledChannel
+from rayflume.component import Component, Context, component, option
+from rayflume.journal.disk import LocalDisk
+from rayflume.journal.ledger import LedgerLimits
+from rayflume.journal.store import JournalOptions
+from rayflume.units import ByteSize, Millis
+
+
+class Capacity(BaseModel):
+    """Bounds of what a channel holds; the first that is reached counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    events: int = Field(10_000_000, ge=1, description="Rows the channel may hold.")
+    bytes: ByteSize = Field(8 * 2**30, description="Bytes the channel may hold.")
+
+
+@component
+class File(Component):
+    """Durable channel: a write-ahead journal in one local directory, synced before any
+    acknowledgement.
+
+    Rows survive a crash of every process and of the machine; they are lost only with the disk. One
+    process at a time owns the directory. Use it wherever a row may not be lost.
+    """
+
+    durable: ClassVar[bool] = True
+
+    directory: str = option(
+        "Directory of the journal (Flume: dataDirs and checkpointDir in one). Made if missing. "
+        "Two channels must not share it.",
+        example="state/wal",
+    )
+    capacity: Capacity = option(
+        "Rows and bytes the channel may hold: `{events: 10000000, bytes: 8GiB}`, or only a number "
+        "of rows as in Flume. Sources wait when it is full. (Flume's default of 1,000,000 rows "
+        "would keep lake files small.)",
+        factory=Capacity,
+        example={"events": 10_000_000, "bytes": "8GiB"},
+    )
+    max_file_size: ByteSize = option(
+        "Size at which a new segment file is begun; a segment is removed when all its rows are "
+        "committed.",
+        default=256 * 2**20,
+        ge=2**20,
+    )
+    minimum_required_space: ByteSize = option(
+        "Free bytes that must stay on the disk; below that the channel answers full.",
+        default=524_288_000,
+    )
+    strict: bool = option(
+        "Refuse to open a damaged journal. Otherwise the damaged records are set aside, counted and "
+        "shown, and everything else is served.",
+        default=False,
+    )
+    stream_retention: Millis = option(
+        "How long the position of a stream that cannot come back is remembered.",
+        default=7 * 86_400_000,
+        example="7d",
+    )
+    idempotency_keys: int = option(
+        "How many idempotency keys are remembered; at least three quarters of it.",
+        default=1_000_000,
+        ge=4,
+    )
+    idempotency_key_retention: Millis = option(
+        "How long an idempotency key is remembered; at least three quarters of it.",
+        default=86_400_000,
+        example="24h",
+    )
+    lease_timeout: Millis = option(
+        "After so long without a sign of life a sink loses the rows it took but did not prepare.",
+        default=30_000,
+        ge=1_000,
+        example="30s",
+    )
+
+    @field_validator("capacity", mode="before")
+    @classmethod
+    def _rows_only(cls, value: object) -> object:
+        return {"events": value} if isinstance(value, int) else value
+
+    def journal_options(self) -> JournalOptions:
+        """The options of the journal beneath."""
+        limits = LedgerLimits(
+            self.capacity.events,
+            self.capacity.bytes,
+            self.lease_timeout,
+            self.stream_retention,
+            self.idempotency_keys,
+            self.idempotency_key_retention,
+        )
+        return JournalOptions(limits, self.max_file_size, self.strict)
+
+    def build(self, context: Context) -> JournaledChannel:
+        """The channel, not yet open."""
+        setup = ChannelSetup(durable=True, minimum_required_space=self.minimum_required_space)
+        disk = LocalDisk(context.path(self.directory))
+        return JournaledChannel(disk, self.journal_options(), context, setup)

@@ -1,0 +1,115 @@
+"""The channel in memory: fast, and gone with its process; only positions survive."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from dataclasses import replace
+from typing import ClassVar
+
+from pydantic import field_validator
+
+from rayflume.batch import EventBatch, Extent
+from rayflume.channels._journaled import ChannelSetup, JournaledChannel
+from rayflume.channels.file import Capacity
+from rayflume.component import Component, Context, component, option
+from rayflume.interfaces import PutOutcome, PutRequest
+from rayflume.journal.disk import LocalDisk, MemoryDisk
+from rayflume.journal.ledger import Ledger, LedgerLimits
+from rayflume.journal.store import JournalOptions
+from rayflume.units import Millis
+
+_TABLE_SEGMENT_BYTES = 4 * 2**20
+_ROWS_SEGMENT_BYTES = 16 * 2**20
+
+
+@component
+class Memory(Component):
+    """Channel in memory: rows are lost when its process dies.
+
+    Only the table of streams is kept on disk and moved on when rows are committed, so a replayable
+    source reads again what was not committed (at least once); rows of a socket are lost.
+    """
+
+    durable: ClassVar[bool] = False
+
+    capacity: Capacity = option(
+        "Rows and bytes the channel may hold, or only a number of rows as in Flume. (Flume's "
+        "default of 100 rows would hold not one batch.)",
+        factory=lambda: Capacity(events=1_000_000, bytes=256 * 2**20),
+        example={"events": 1_000_000, "bytes": "256MiB"},
+    )
+    state_dir: str = option(
+        "Directory in which the table of streams is kept, one folder per agent and channel.",
+        default="state",
+        example="state",
+    )
+    lease_timeout: Millis = option(
+        "After so long without a sign of life a sink loses the rows it took but did not prepare.",
+        default=30_000,
+        ge=1_000,
+        example="30s",
+    )
+
+    @field_validator("capacity", mode="before")
+    @classmethod
+    def _rows_only(cls, value: object) -> object:
+        if isinstance(value, int):
+            return {"events": value, "bytes": 256 * 2**20}
+        return value
+
+    def build(self, context: Context) -> MemoryChannel:
+        """The channel, not yet open."""
+        return MemoryChannel(self, context)
+
+
+class MemoryChannel(JournaledChannel):
+    """A journal on a disk in memory, beside a small durable journal that holds only positions."""
+
+    def __init__(self, options: Memory, context: Context) -> None:
+        directory = context.path(options.state_dir) / context.agent / context.part
+        limits = LedgerLimits(
+            options.capacity.events, options.capacity.bytes, options.lease_timeout
+        )
+        self._table = JournaledChannel(
+            LocalDisk(directory),
+            JournalOptions(limits, _TABLE_SEGMENT_BYTES),
+            context,
+            ChannelSetup(durable=True),
+        )
+        self._behind: deque[tuple[int, Extent]] = deque()
+        setup = ChannelSetup(False, 0, self._load, self._note_put, self._move_on)
+        super().__init__(MemoryDisk(), JournalOptions(limits, _ROWS_SEGMENT_BYTES), context, setup)
+
+    def open(self) -> None:
+        self._table.open()
+        with self._table._open_ledger() as table:
+            # So that what earlier lives staged is known to be this channel's, and is collected.
+            self._journal.identity = table.journal, table.epoch
+        super().open()
+
+    def _load(self, ledger: Ledger) -> None:
+        with self._table._open_ledger() as table:
+            ledger.streams.update(table.streams)
+            ledger.keys.load(table.keys.to_json())
+
+    def _note_put(self, stop: int, extents: tuple[Extent, ...]) -> None:
+        self._behind.extend((stop, replace(extent, rows=0)) for extent in extents)
+
+    def _move_on(self, ledger: Ledger) -> None:
+        """Note durably the extents all of whose rows are committed."""
+        first = ledger.unfinished.first
+        done: list[Extent] = []
+        while self._behind and (first is None or self._behind[0][0] <= first):
+            done.append(self._behind.popleft()[1])
+        if done:
+            payload = EventBatch.from_events([]).encode()
+            request = PutRequest(
+                self._context.part, tuple(done), payload, zlib.crc32(payload), 0, skip="as taken"
+            )
+            outcome = self._table.put(request).outcome
+            assert outcome is PutOutcome.STORED, outcome
+
+    def close(self) -> None:
+        super().close()
+        self._table.close()

@@ -1,0 +1,413 @@
+"""Every decision of a channel, as functions of (state, input, now): streams, row ranges, leases,
+deliveries.
+
+No file, no clock, no thread in here. Rows are named only by position. Invariants:
+
+- `unfinished` = `waiting` + suspects + leased + prepared, and these four are disjoint.
+- `next` of a stream never goes back; positions are given out in order, without gaps.
+- A delivery is leased, then prepared, then gone (committed); or leased, then gone (released,
+  revoked).
+- What changes the durable state is a record first: `apply` is the one way in, live and after a
+  crash.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from rayflume.batch import Extent
+from rayflume.errors import LeaseRevoked
+from rayflume.interfaces import Manifest, RowRange, StreamPosition, Taken
+from rayflume.journal.intervals import Intervals
+from rayflume.journal.keys import Keys
+from rayflume.journal.rows import RowIndex
+from rayflume.journal.segment import (
+    Kind,
+    Meta,
+    extents_from_json,
+    manifest_from_json,
+    manifest_to_json,
+    ranges_from_json,
+)
+
+DEATHS_MAX = 3
+"""A single row whose holder died so often goes to the dead letters undecoded."""
+
+
+@dataclass(frozen=True)
+class LedgerLimits:
+    """Bounds of a channel: rows, bytes; times in milliseconds."""
+
+    events: int = 10_000_000
+    bytes: int = 8 * 2**30
+    lease_timeout_ms: int = 30_000
+    stream_retention_ms: int = 7 * 86_400_000
+    keys: int = 1_000_000
+    key_retention_ms: int = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a put is worth: which extents are new, which keyed ones conflict, where it is
+    refused.
+    """
+
+    keep: tuple[bool, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    refused: tuple[str, int] | None = None
+    rows: int = 0
+
+
+@dataclass
+class _Lease:
+    holder: str
+    rows: Intervals
+    deaths: int = 0
+
+
+@dataclass
+class _Prepared:
+    manifest: Manifest
+    ranges: tuple[RowRange, ...]
+    holder: str = ""
+
+
+@dataclass
+class _Suspect:
+    """Rows whose holder died `deaths` times; they are delivered alone."""
+
+    rows: Intervals
+    deaths: int
+
+
+@dataclass
+class Ledger:
+    """The state of one journal."""
+
+    journal: str
+    epoch: int
+    limits: LedgerLimits
+    index: RowIndex
+    next_position: int = 0
+    streams: dict[str, StreamPosition] = field(default_factory=dict)
+    retired_ms: dict[str, int] = field(default_factory=dict)
+    unfinished: Intervals = field(default_factory=Intervals)
+    draining: bool = False
+    visible: int = 0
+    """Rows below this position are durable and may be taken."""
+
+    def __post_init__(self) -> None:
+        self.keys = Keys(self.limits.keys, self.limits.key_retention_ms)
+        self._waiting = Intervals()
+        self._suspects: list[_Suspect] = []
+        self._leases: dict[str, _Lease] = {}
+        self._prepared: dict[str, _Prepared] = {}
+        self._heard_ms: dict[str, int] = {}
+        self._deliveries = 0
+
+    # -- put ------------------------------------------------------------------------------------
+
+    def judge(self, extents: Sequence[Extent], begins: Sequence[str], skip: str) -> Judgement:
+        """Apply the put rule (interfaces.Channel C1) to each extent in order; changes nothing."""
+        keep: list[bool] = []
+        conflicts: list[str] = []
+        ahead: dict[str, int] = {}
+        digests: dict[str, bytes] = {}
+        for extent in extents:
+            if extent.keyed:
+                known = digests.get(extent.stream) or self.keys.get(extent.stream)
+                keep.append(known is None)
+                if known is None:
+                    digests[extent.stream] = extent.token
+                elif known != extent.token:
+                    conflicts.append(extent.stream)
+                continue
+            following = ahead.get(extent.stream, self._next(extent, begins))
+            fresh = extent.start == following or (bool(skip) and extent.end > following)
+            if not fresh and extent.end > following:
+                return Judgement(refused=(extent.stream, following))
+            keep.append(fresh)
+            if fresh:
+                ahead[extent.stream] = extent.end
+        rows = sum(e.rows for e, kept in zip(extents, keep, strict=True) if kept)
+        return Judgement(tuple(keep), tuple(conflicts), None, rows)
+
+    def _next(self, extent: Extent, begins: Sequence[str]) -> int:
+        stream = self.streams.get(extent.stream)
+        if stream is not None:
+            return stream.next
+        return extent.start if extent.stream in begins else 0
+
+    def credit(self) -> int:
+        """Bytes a put may bring now; 0 when rows or bytes are at their limit."""
+        if len(self.unfinished) >= self.limits.events:
+            return 0
+        return max(0, self.limits.bytes - self.index.bytes_of(self.unfinished))
+
+    # -- take -----------------------------------------------------------------------------------
+
+    def take(self, holder: str, delivery: str, bytes_max: int, now_ms: int) -> Taken:
+        """Lease rows (interfaces.Channel C3); never waits. Raises LeaseRevoked for a lost
+        delivery.
+        """
+        self.hear(holder, now_ms)
+        if delivery and (delivery not in self._leases or self._leases[delivery].holder != holder):
+            raise LeaseRevoked(f"delivery {delivery} is not leased to {holder} any more")
+        if not delivery and self._suspects:
+            return self._take_suspect(holder)
+        if not self._has_waiting():
+            return Taken(delivery, close=bool(delivery) and self.draining, draining=self.draining)
+        start, stop = next(iter(self._waiting))
+        cut = self.index.cut(start, min(stop, self.visible), bytes_max)
+        taken = self._waiting.take_first(cut)
+        if not delivery:
+            delivery = self._lease(holder, Intervals(), 0)
+        self._leases[delivery].rows.add(*taken)
+        refs = tuple(self.index.refs(*taken))
+        return Taken(delivery, refs, self._wants_close(), draining=self.draining)
+
+    def _has_waiting(self) -> bool:
+        first = self._waiting.first
+        return first is not None and first < self.visible
+
+    def _take_suspect(self, holder: str) -> Taken:
+        suspect = self._suspects.pop(0)
+        delivery = self._lease(holder, suspect.rows, suspect.deaths)
+        refs = tuple(ref for span in suspect.rows for ref in self.index.refs(*span))
+        poison = len(suspect.rows) == 1 and suspect.deaths >= DEATHS_MAX
+        return Taken(delivery, refs, close=True, poison=poison, draining=self.draining)
+
+    def _lease(self, holder: str, rows: Intervals, deaths: int) -> str:
+        self._deliveries += 1
+        delivery = f"{self.journal}-{self.epoch}-{self._deliveries}"
+        self._leases[delivery] = _Lease(holder, rows, deaths)
+        return delivery
+
+    def _wants_close(self) -> bool:
+        """Room is short, and closing would make some: a good part of it is in open deliveries."""
+        quarter = self.limits.bytes // 4, self.limits.events // 4
+        leased = [span for lease in self._leases.values() for span in lease.rows]
+        rows = sum(stop - start for start, stop in leased)
+        if self.limits.events - len(self.unfinished) < quarter[1] and rows >= quarter[1]:
+            return True
+        return self.credit() < quarter[0] and self.index.bytes_of(leased) >= quarter[0]
+
+    # -- holders --------------------------------------------------------------------------------
+
+    def hear(self, holder: str, now_ms: int) -> None:
+        """A holder lives. `now_ms` is monotonic."""
+        self._heard_ms[holder] = now_ms
+
+    def lost_holders(self, now_ms: int) -> list[str]:
+        """Holders of open deliveries that were not heard of for the lease's time."""
+        holders = {lease.holder for lease in self._leases.values()}
+        holders |= {p.holder for p in self._prepared.values() if p.holder}
+        limit = now_ms - self.limits.lease_timeout_ms
+        return sorted(h for h in holders if self._heard_ms.get(h, limit) <= limit)
+
+    def holder_gone(self, holder: str) -> list[str]:
+        """Take back what a dead holder leased; returns the revoked deliveries."""
+        gone = [d for d, lease in self._leases.items() if lease.holder == holder]
+        for delivery in gone:
+            lease = self._leases.pop(delivery)
+            self._suspect(lease.rows, lease.deaths + 1)
+        for prepared in self._prepared.values():
+            if prepared.holder == holder:
+                prepared.holder = ""
+        self._heard_ms.pop(holder, None)
+        return gone
+
+    def predecessors(self, holder: str) -> list[str]:
+        """Earlier lives of the same sink replica: `<sink>/<replica>/<life>`."""
+        prefix = holder.rpartition("/")[0] + "/"
+        known = {lease.holder for lease in self._leases.values()}
+        known |= {prepared.holder for prepared in self._prepared.values()}
+        return sorted(h for h in known if h.startswith(prefix) and h != holder)
+
+    def release(self, delivery: str) -> bool:
+        """Rows of an open delivery return first and in order; False if there is no such lease."""
+        lease = self._leases.pop(delivery, None)
+        if lease is None:
+            return False
+        if lease.deaths:
+            self._suspects.insert(0, _Suspect(lease.rows, lease.deaths))
+        else:
+            for span in lease.rows:
+                self._waiting.add(*span)
+        return True
+
+    def _suspect(self, rows: Intervals, deaths: int) -> None:
+        halves = [rows] if deaths == 1 or len(rows) <= 1 else _halves(rows)
+        self._suspects.extend(_Suspect(half, deaths) for half in halves if half)
+        self._suspects.sort(key=lambda suspect: suspect.rows.first or 0)
+
+    # -- deliver --------------------------------------------------------------------------------
+
+    def check_prepare(self, manifest: Manifest, holder: str) -> Meta | None:
+        """The Prepared record to write, or None if this manifest is prepared already.
+
+        Raises LeaseRevoked when the lease is gone, ValueError when rows are missing in the
+        manifest.
+        """
+        prepared = self._prepared.get(manifest.delivery)
+        if prepared is not None:
+            if prepared.manifest == manifest:
+                return None
+            if prepared.holder not in ("", holder):
+                raise LeaseRevoked(f"delivery {manifest.delivery} is published by another sink")
+            ranges = prepared.ranges
+        else:
+            lease = self._leases.get(manifest.delivery)
+            if lease is None or lease.holder != holder:
+                raise LeaseRevoked(f"delivery {manifest.delivery} was taken from {holder}")
+            ranges = tuple(lease.rows)
+        leased = sum(stop - start for start, stop in ranges)
+        accounted = manifest.written + manifest.dead + manifest.filtered
+        if not leased == manifest.rows == accounted:
+            raise ValueError(
+                f"delivery {manifest.delivery}: {leased} rows leased, {manifest.rows} in the "
+                f"manifest, {accounted} written, dead or filtered"
+            )
+        return manifest_to_json(manifest, ranges)
+
+    def note_prepared(self, delivery: str, holder: str) -> None:
+        """The Prepared record of `delivery` was applied for `holder`."""
+        self._leases.pop(delivery, None)
+        self._prepared[delivery].holder = holder
+
+    def committed_meta(self, delivery: str) -> Meta | None:
+        """The Committed record to write, or None if the delivery is committed already."""
+        prepared = self._prepared.get(delivery)
+        if prepared is None:
+            return None
+        return {"delivery": delivery, "ranges": [list(span) for span in prepared.ranges]}
+
+    def adopt(self, sink: str, holder: str) -> tuple[Manifest, ...]:
+        """Prepared deliveries of `sink` without a living holder, now `holder`'s."""
+        found = [
+            p
+            for p in self._prepared.values()
+            if p.manifest.sink == sink and p.holder in ("", holder)
+        ]
+        for prepared in found:
+            prepared.holder = holder
+        return tuple(prepared.manifest for prepared in found)
+
+    def garbage(self, deliveries: Iterable[str]) -> list[str]:
+        """Deliveries that are neither open nor prepared: nobody will publish their staged bytes."""
+        return [d for d in deliveries if d not in self._leases and d not in self._prepared]
+
+    def manifest(self, delivery: str) -> Manifest | None:
+        """The manifest of a Prepared delivery."""
+        prepared = self._prepared.get(delivery)
+        return prepared.manifest if prepared else None
+
+    def prepared(self) -> list[tuple[Manifest, tuple[RowRange, ...]]]:
+        """All Prepared deliveries with their rows, oldest first."""
+        return [(p.manifest, p.ranges) for p in self._prepared.values()]
+
+    def lost(self, start: int, stop: int) -> int:
+        """Rows that can't be read any more count as done; returns how many were unfinished."""
+        before = len(self.unfinished)
+        for rows in self._all_rows():
+            rows.remove(start, stop)
+        self.unfinished.remove(start, stop)
+        return before - len(self.unfinished)
+
+    def _all_rows(self) -> list[Intervals]:
+        leased = [lease.rows for lease in self._leases.values()]
+        return [self._waiting, *leased, *(suspect.rows for suspect in self._suspects)]
+
+    # -- records --------------------------------------------------------------------------------
+
+    def apply(self, kind: Kind, meta: Meta) -> None:
+        """Change the state as a record says."""
+        if kind is Kind.PUT:
+            self._apply_put(meta)
+        elif kind is Kind.PREPARED:
+            manifest, ranges = manifest_from_json(meta)
+            self._prepared[manifest.delivery] = _Prepared(manifest, ranges)
+            for span in ranges:
+                self._waiting.remove(*span)
+        elif kind is Kind.COMMITTED:
+            self._prepared.pop(meta["delivery"], None)
+            for start, stop in ranges_from_json(meta["ranges"]):
+                self.unfinished.remove(start, stop)
+                self._waiting.remove(start, stop)
+        elif kind is Kind.RETIRED:
+            for name in meta["streams"]:
+                if name in self.streams:
+                    self.streams[name] = replace(self.streams[name], retired=True)
+                    self.retired_ms[name] = meta["now"]
+
+    def _apply_put(self, meta: Meta) -> None:
+        start, stop = meta["rows"]
+        for extent in extents_from_json(meta["extents"]):
+            if extent.keyed:
+                self.keys.add(extent.stream, extent.token, meta["now"])
+            else:
+                self.streams[extent.stream] = StreamPosition(extent.end, extent.token)
+                self.retired_ms.pop(extent.stream, None)
+        self.next_position = max(self.next_position, stop)
+        self.unfinished.add(start, stop)
+        self._waiting.add(start, stop)
+
+    def forget(self, now_ms: int) -> None:
+        """Drop retired streams and keys whose time is over. `now_ms` is the wall clock."""
+        limit = now_ms - self.limits.stream_retention_ms
+        for name in [n for n, at in self.retired_ms.items() if at <= limit]:
+            del self.retired_ms[name], self.streams[name]
+        self.keys.expire(now_ms)
+
+    def to_json(self) -> Meta:
+        """The durable state, for a Snapshot."""
+        return {
+            "next_position": self.next_position,
+            "streams": {
+                name: [s.next, base64.b64encode(s.token).decode(), self.retired_ms.get(name)]
+                for name, s in self.streams.items()
+            },
+            "keys": self.keys.to_json(),
+            "unfinished": [list(span) for span in self.unfinished],
+            "prepared": [manifest_to_json(p.manifest, p.ranges) for p in self._prepared.values()],
+        }
+
+    def load(self, state: Meta) -> None:
+        """Replace the durable state by that of a Snapshot; nothing is leased."""
+        self.next_position = state["next_position"]
+        self.streams = {
+            name: StreamPosition(following, base64.b64decode(token), retired is not None)
+            for name, (following, token, retired) in state["streams"].items()
+        }
+        self.retired_ms = {n: row[2] for n, row in state["streams"].items() if row[2] is not None}
+        self.keys.load(state["keys"])
+        self.unfinished = Intervals(ranges_from_json(state["unfinished"]))
+        self._waiting = Intervals(self.unfinished)
+        self._prepared = {}
+        for meta in state["prepared"]:
+            self.apply(Kind.PREPARED, meta)
+
+    # -- counts ---------------------------------------------------------------------------------
+
+    @property
+    def waiting_rows(self) -> int:
+        return len(self._waiting) + sum(len(suspect.rows) for suspect in self._suspects)
+
+    @property
+    def leased_rows(self) -> int:
+        return sum(len(lease.rows) for lease in self._leases.values())
+
+    @property
+    def prepared_rows(self) -> int:
+        return sum(b - a for p in self._prepared.values() for a, b in p.ranges)
+
+
+def _halves(rows: Intervals) -> list[Intervals]:
+    first, second, half = Intervals(), Intervals(), len(rows) // 2
+    for start, stop in rows:
+        cut = min(stop, start + max(0, half - len(first)))
+        first.add(start, cut)
+        second.add(cut, stop)
+    return [first, second]

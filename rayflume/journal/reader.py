@@ -1,0 +1,63 @@
+"""A sink's way to the rows of a journal that lies on its own host: mapped files, no call, no
+copy.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+
+import pyarrow as pa
+
+from rayflume.batch import EventBatch
+from rayflume.interfaces import RowRef
+from rayflume.journal.segment import Kind, body_of, decode_head, extents_from_json
+
+_OPEN_MAX = 16
+
+
+class RowsUnreadable(Exception):
+    """A record's bytes are not what was written; its channel sets it aside."""
+
+
+def decode_rows(record: pa.Buffer, ref: RowRef) -> EventBatch:
+    """The rows of `ref` in a whole Put record, with the extents they came from; nothing is copied.
+
+    Raises RowsUnreadable when a checksum is wrong or the record is not there.
+    """
+    head = decode_head(record)
+    if head is None or head.kind is not Kind.PUT or head.length != ref.length:
+        raise RowsUnreadable(f"no record at {ref.segment}:{ref.offset}")
+    body = body_of(head, record)
+    if body is None:
+        raise RowsUnreadable(f"wrong checksum of the rows at {ref.segment}:{ref.offset}")
+    batch = EventBatch.decode(body, extents_from_json(head.meta["extents"]))
+    whole = ref.start == 0 and ref.stop == batch.num_rows
+    return batch if whole else batch.slice(ref.start, ref.rows)
+
+
+class SegmentReader:
+    """Reads records of the segments in a directory. One thread uses it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._maps: OrderedDict[str, pa.MemoryMappedFile] = OrderedDict()
+
+    def read(self, ref: RowRef) -> EventBatch:
+        """The rows of `ref`. Raises FileNotFoundError if the segment is gone, RowsUnreadable."""
+        mapped = self._map(ref.segment, ref.offset + ref.length)
+        mapped.seek(ref.offset)
+        return decode_rows(mapped.read_buffer(ref.length), ref)
+
+    def _map(self, segment: str, size: int) -> pa.MemoryMappedFile:
+        mapped = self._maps.pop(segment, None)
+        if mapped is None or mapped.size() < size:
+            # A segment grows; what was mapped earlier stays valid for batches that still use it.
+            mapped = pa.memory_map(str(self._directory / segment), "r")
+        self._maps[segment] = mapped
+        while len(self._maps) > _OPEN_MAX:
+            self._maps.popitem(last=False)
+        return mapped
+
+    def close(self) -> None:
+        self._maps.clear()

@@ -1,0 +1,160 @@
+"""What was read from disk -> what is kept, cut and set aside. Pure: bytes were read by the store.
+
+A bad stretch of a segment is a *torn tail* when no later record says that it was synced: it was
+never acknowledged, and it is cut together with all behind it. Any other bad stretch is *damage*:
+set aside, counted, shown; the rest is served. Each segment's first record notes where the one
+before it ends; what lies behind that end (a torn tail that was cut earlier, the late writes of a
+stopped process) is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from rayflume.journal.segment import Head, Kind
+
+SEGMENT_SUFFIX = ".log"
+
+
+def segment_name(number: int) -> str:
+    """`segment-0000000007.log`; names sort as numbers do."""
+    return f"segment-{number:010d}{SEGMENT_SUFFIX}"
+
+
+def segment_number(name: str) -> int | None:
+    """The number in a segment's name, None for other files."""
+    stem, suffix = name[: -len(SEGMENT_SUFFIX)], name[-len(SEGMENT_SUFFIX) :]
+    kind, _, digits = stem.partition("-")
+    return (
+        int(digits) if suffix == SEGMENT_SUFFIX and kind == "segment" and digits.isdigit() else None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One whole record head, and where its record lies."""
+
+    segment: str
+    offset: int
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A stretch of a segment in which no record head could be read, or whose body is damaged."""
+
+    segment: str
+    start: int
+    stop: int
+    reason: str
+
+
+@dataclass
+class Scan:
+    """All of one segment, in order."""
+
+    segment: str
+    size: int
+    found: list[Found] = field(default_factory=list)
+    bad: list[Bad] = field(default_factory=list)
+
+    @property
+    def opening(self) -> Head | None:
+        """The SEGMENT record that a whole segment begins with."""
+        first = self.found[0] if self.found else None
+        whole = first is not None and first.offset == 0 and first.head.kind is Kind.SEGMENT
+        return first.head if first is not None and whole else None
+
+
+@dataclass
+class Recovered:
+    """What a journal starts from after opening."""
+
+    journal: str = ""
+    epoch: int = 0
+    last_seq: int = 0
+    records: list[Found] = field(default_factory=list)
+    """All whole records in order; those behind `snapshot` are to be replayed."""
+    snapshot: Found | None = None
+    ends: dict[str, int] = field(default_factory=dict)
+    """Segment -> where its good part ends."""
+    torn: list[Bad] = field(default_factory=list)
+    damaged: list[Bad] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    """Segments without any usable record: left over from an opening that did not get far."""
+    prefix_lost: bool = False
+    """No Snapshot was whole although older segments are gone: positions may be forgotten."""
+
+
+def trim(scans: Sequence[Scan], known_ends: dict[str, int]) -> dict[str, int]:
+    """Where each segment ends as its successor noted it (or as the caller knows it)."""
+    ends = {scan.segment: scan.size for scan in scans}
+    for scan in scans:
+        opening = scan.opening
+        noted = opening.meta["ends"] if opening else {}
+        for segment, end in noted.items():
+            if segment in ends:
+                ends[segment] = min(ends[segment], end)
+    for segment, end in known_ends.items():
+        if segment in ends:
+            ends[segment] = min(ends[segment], end)
+    return ends
+
+
+def unproven(scans: Sequence[Scan], ends: dict[str, int]) -> list[Found]:
+    """Records with a body that no later record says were synced: their bodies must be checked."""
+    records = [f for scan in scans for f in scan.found if f.offset < ends[f.segment]]
+    proven = max((f.head.synced for f in records), default=0)
+    return [f for f in records if f.head.seq > proven and f.head.body_length]
+
+
+def classify(scans: Sequence[Scan], ends: dict[str, int], bad_bodies: Iterable[Found]) -> Recovered:
+    """Decide what of the scanned segments (in order) is kept, cut, set aside."""
+    torn_bodies = {(f.segment, f.offset) for f in bad_bodies}
+    result = Recovered(ends=dict(ends))
+    proven = max(
+        (f.head.synced for s in scans for f in s.found if f.offset < ends[s.segment]), default=0
+    )
+    cut = False
+    for scan in scans:
+        end = ends[scan.segment]
+        if cut or not scan.found or end == 0:
+            result.empty.append(scan.segment)
+            continue
+        cut = _read_segment(scan, end, proven, torn_bodies, result)
+    result.snapshot = _newest_snapshot(result.records)
+    first = result.records[0].head if result.records else None
+    result.prefix_lost = bool(first and first.seq > 1 and result.snapshot is None)
+    return result
+
+
+def _read_segment(
+    scan: Scan, end: int, proven: int, torn_bodies: set[tuple[str, int]], result: Recovered
+) -> bool:
+    """Add one segment to the result; True if its tail was cut, so that nothing behind it counts."""
+    stretches: list[Found | Bad] = [*scan.found, *scan.bad]
+    stretches.sort(key=lambda item: item.offset if isinstance(item, Found) else item.start)
+    for item in stretches:
+        start = item.offset if isinstance(item, Found) else item.start
+        if start >= end:
+            break
+        torn = isinstance(item, Bad) and result.last_seq >= proven
+        torn = torn or (isinstance(item, Found) and (item.segment, item.offset) in torn_bodies)
+        if torn:
+            result.torn.append(Bad(scan.segment, start, end, "torn tail: it was never synced"))
+            result.ends[scan.segment] = start
+            return True
+        if isinstance(item, Bad):
+            result.damaged.append(item)
+            continue
+        result.records.append(item)
+        result.last_seq = max(result.last_seq, item.head.seq)
+        result.epoch = max(result.epoch, item.head.epoch)
+        if item.head.kind is Kind.SEGMENT:
+            result.journal = item.head.meta["journal"]
+    return False
+
+
+def _newest_snapshot(records: Sequence[Found]) -> Found | None:
+    return next((f for f in reversed(records) if f.head.kind is Kind.SNAPSHOT), None)
