@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from rayflume.errors import ConfigError
 
@@ -54,6 +55,8 @@ class Context:
     host_id: str = "host"
     """Stays the same for this host across restarts; part of the name of its streams."""
     node: str = ""
+    state_dir: Path = Path("state")
+    """Where parts without a directory of their own keep their small state."""
 
     def path(self, text: str) -> Path:
         """The local path an option names, absolute."""
@@ -71,6 +74,14 @@ class Component(BaseModel):
     def build(self, context: Context) -> Any:  # noqa: ANN401 - each kind's protocol is in interfaces.py
         """The working part. Raises OptionError where an option proves wrong on this host."""
         return self
+
+    def check(self, context: Context) -> list[str]:
+        """What is wrong on this host and can be known before anything starts, a sentence each.
+
+        For example a directory that cannot be read or a port that is taken. Called by `validate`
+        and `run` for the parts of this host; changes nothing. The default finds nothing.
+        """
+        return []
 
 
 _Class = TypeVar("_Class", bound=type[Component])
@@ -149,3 +160,52 @@ def lookup(kind: str, type_name: str) -> type[Component]:
             f"{module.__name__} must hold exactly one @component class, has {len(found)}"
         )
     return found[0]
+
+
+@dataclass(frozen=True)
+class NestedPart:
+    """The validator of an option that is itself a part, such as a sink's `format: {type: json}`.
+
+    A mapping with `type` (or, with `default`, without) becomes the options of that type; a bare
+    name stands for a mapping with only `type`. Errors carry the path inside, `format.schema.ts`.
+    """
+
+    kind: str
+    default: str | None = None
+
+    def __call__(self, value: object) -> object:
+        if isinstance(value, Component) and getattr(value, "kind", None) == self.kind:
+            return value
+        if isinstance(value, str):
+            value = {"type": value}
+        known = ", ".join(types_of(self.kind))
+        if not isinstance(value, dict):
+            raise ValueError(f"write a mapping with `type`, one of {known}")
+        options = {str(name): option for name, option in value.items()}
+        type_name = options.pop("type", self.default)
+        if type_name is None:
+            raise _nested_error(None, f"`type` is missing; known: {known}")
+        try:
+            found = lookup(self.kind, str(type_name))
+        except ConfigError as error:
+            raise _nested_error(type_name, error.message) from None
+        return found.model_validate(options)
+
+
+def _nested_error(value: object, message: str) -> ValidationError:
+    what = PydanticCustomError("part", "{reason}", {"reason": message})
+    detail = InitErrorDetails(type=what, loc=("type",), input=value)
+    return ValidationError.from_exception_data("part", [detail])
+
+
+def parse_nested(kind: str, default: str | None = None) -> Callable[[object], object]:
+    """The validator alone, for `BeforeValidator(parse_nested("format"))`."""
+    return NestedPart(kind, default)
+
+
+def nested(kind: str, default: str | None = None) -> BeforeValidator:
+    """Mark the type of such an option.
+
+    `Format = Annotated[Component, nested("format")]`, then `format: Format = option("...")`.
+    """
+    return BeforeValidator(NestedPart(kind, default))

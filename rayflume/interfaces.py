@@ -60,11 +60,24 @@ class PollableSource(Protocol):
         to the end.
     """
 
+    @property
+    def prefix(self) -> str:
+        """What the names of all streams of this source begin with: `<host id>/<source id>/`."""
+        ...
+
+    @property
+    def idle_ms(self) -> int:
+        """How long to wait after a poll that found nothing."""
+        ...
+
     def start(self, positions: Mapping[str, StreamPosition]) -> None: ...
     def poll(self) -> EventBatch | None: ...
     def rewind(self, stream: str, next: int) -> None: ...
     def accepted(self, batch: EventBatch) -> None: ...
-    def note_end(self) -> None: ...
+    def note_end(self, unterminated: bool = False) -> None:
+        """With `unterminated`, a last line without its newline is a row."""
+        ...
+
     def at_end(self) -> bool: ...
     def retired(self) -> list[str]: ...
     def describe(self) -> dict[str, Json]:
@@ -102,6 +115,11 @@ class ServerSource(Protocol):
     V3  `drain` refuses new requests (503) and returns once those in hand are answered. Blocks.
     V4  `stop` closes the socket; requests that have no answer get none.
     """
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all streams of this source begin with, keyed ones excepted."""
+        ...
 
     def start(self, positions: Mapping[str, StreamPosition], ingest: Ingest) -> None: ...
     def drain(self) -> None: ...
@@ -272,6 +290,7 @@ class ChannelInfo:
     host_id: str
     directory: Path | None
     durable: bool
+    lease_timeout_ms: int = 30_000
 
 
 @dataclass(frozen=True, slots=True)

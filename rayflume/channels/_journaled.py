@@ -42,6 +42,7 @@ from rayflume.journal.store import Journal, JournalOptions
 log = logging.getLogger(__name__)
 
 REOPEN_AFTER_MS = 500
+ANY_BYTES = 2**62
 FREE_CHECK_MS = 1_000
 
 
@@ -146,8 +147,13 @@ class JournaledChannel:
     def info(self) -> ChannelInfo:
         with self._open_ledger() as ledger:
             journal = ledger.journal
-        path = self._disk.path()
-        return ChannelInfo(journal, self._context.host_id, path, self._setup.durable)
+        return ChannelInfo(
+            journal,
+            self._context.host_id,
+            self._disk.path(),
+            self._setup.durable,
+            self._limits.lease_timeout_ms,
+        )
 
     # -- put ------------------------------------------------------------------------------------
 
@@ -158,7 +164,7 @@ class JournaledChannel:
             if judged.refused is not None:
                 stream, following = judged.refused
                 return PutReply(PutOutcome.REFUSED, ledger.credit(), stream, following)
-            if any(judged.keep) and not self._has_room(ledger, len(request.payload)):
+            if any(judged.keep) and len(request.payload) > self._credit(ledger):
                 return PutReply(PutOutcome.FULL, self._credit(ledger))
             seq, stop = self._journal.last_seq, 0
             if any(judged.keep):
@@ -192,16 +198,11 @@ class JournaledChannel:
             self._setup.on_put(stop, extents)
         return seq, stop
 
-    def _has_room(self, ledger: Ledger, size: int) -> bool:
-        if self._credit(ledger) >= size:
-            return True
-        # An empty channel takes any batch, or one larger than the channel would wait for ever.
-        return not ledger.unfinished and self._free_bytes() >= self._setup.minimum_required_space
-
     def _credit(self, ledger: Ledger) -> int:
         if self._free_bytes() < self._setup.minimum_required_space:
             return 0
-        return ledger.credit()
+        # An empty channel takes any batch, or one larger than the channel would wait for ever.
+        return ledger.credit() if ledger.unfinished else ANY_BYTES
 
     def _free_bytes(self) -> int:
         now_ms = self._clock.monotonic_ms()
@@ -211,8 +212,7 @@ class JournaledChannel:
 
     def credit(self) -> int:
         with self._open_ledger() as ledger:
-            credit = self._credit(ledger)
-            return credit or (0 if ledger.unfinished else self._limits.bytes)
+            return self._credit(ledger)
 
     def positions(self, prefix: str) -> dict[str, StreamPosition]:
         with self._open_ledger() as ledger:
@@ -234,7 +234,7 @@ class JournaledChannel:
                 now_ms = self._clock.monotonic_ms()
                 self._expire(ledger, now_ms)
                 taken = ledger.take(holder, delivery, bytes_max, now_ms)
-                if taken.refs or taken.close or taken.draining or now_ms >= deadline_ms:
+                if taken.refs or taken.close or now_ms >= deadline_ms:
                     self._metrics.add("EventTakeAttemptCount")
                     return taken
                 self._condition.wait((deadline_ms - now_ms) / 1000)

@@ -39,11 +39,6 @@ class Memory(Component):
         factory=lambda: Capacity(events=1_000_000, bytes=256 * 2**20),
         example={"events": 1_000_000, "bytes": "256MiB"},
     )
-    state_dir: str = option(
-        "Directory in which the table of streams is kept, one folder per agent and channel.",
-        default="state",
-        example="state",
-    )
     lease_timeout: Millis = option(
         "After so long without a sign of life a sink loses the rows it took but did not prepare.",
         default=30_000,
@@ -67,7 +62,7 @@ class MemoryChannel(JournaledChannel):
     """A journal on a disk in memory, beside a small durable journal that holds only positions."""
 
     def __init__(self, options: Memory, context: Context) -> None:
-        directory = context.path(options.state_dir) / context.agent / context.part
+        directory = context.path(str(context.state_dir)) / context.agent / context.part
         limits = LedgerLimits(
             options.capacity.events, options.capacity.bytes, options.lease_timeout
         )

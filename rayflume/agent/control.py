@@ -1,0 +1,159 @@
+"""The loop that keeps an agent as its plan wants it: ask, decide (supervisor.py), do.
+
+The same loop runs in a thread with `--inline` and in the supervisor actor on Ray; a Host does what
+differs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from rayflume.agent.parts import Status
+from rayflume.agent.supervisor import Action, Key, Phase, Supervisor, Verb
+from rayflume.clock import Clock
+from rayflume.component import lookup
+from rayflume.config import AgentPlan, PartPlan
+from rayflume.errors import RayflumeError
+from rayflume.interfaces import Json
+
+log = logging.getLogger(__name__)
+
+TICK_MS = 200
+
+
+class Host(Protocol):
+    """Runs parts. `status` returns None for a part that is dead; the others raise RayflumeError."""
+
+    def start(self, key: Key) -> None: ...
+    def kill(self, key: Key) -> None: ...
+    def drain(self, key: Key, unterminated: bool) -> None: ...
+    def stop(self, key: Key) -> None: ...
+    def statuses(self, keys: list[Key]) -> Mapping[Key, Status | None]: ...
+    def place(self, key: Key) -> tuple[int, str]:
+        """Process id and node of a part; (0, "") when it does not run."""
+        ...
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a control loop was told to do."""
+
+    plan: AgentPlan
+    until_drained: bool = False
+    tick_ms: int = TICK_MS
+
+
+def is_server(part: PartPlan) -> bool:
+    """Whether a source listens instead of reading: it has no end of its own."""
+    return part.kind == "source" and bool(getattr(lookup("source", part.type), "server", False))
+
+
+class Control:
+    """Keeps one agent running, drains it, stops it. `run` blocks; the other calls return at
+    once.
+    """
+
+    def __init__(
+        self, watch: Watch, host: Host, keys: Mapping[Key, PartPlan], clock: Clock
+    ) -> None:
+        self._watch = watch
+        self._host = host
+        self._plans = dict(keys)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._last: dict[Key, Status] = {}
+        parts = {key: (part.kind, is_server(part)) for key, part in keys.items()}
+        self.supervisor = Supervisor(parts, until_drained=watch.until_drained)
+        self.started_ms = clock.now_ms()
+
+    def run(self) -> None:
+        """Watch until the agent has ended."""
+        while self.supervisor.phase is not Phase.ENDED:
+            self.tick()
+            self._wake.wait(self._watch.tick_ms / 1000)
+            self._wake.clear()
+
+    def tick(self) -> None:
+        """One round: ask all parts, decide, do."""
+        with self._lock:
+            asked = [key for key in self.supervisor.keys if self.supervisor.alive(key)]
+            statuses = self._host.statuses(asked)
+            now_ms = self._clock.monotonic_ms()
+            for key, status in statuses.items():
+                self.supervisor.observe(key, status, now_ms)
+                if status is not None:
+                    self._last[key] = status
+            for action in self.supervisor.actions(now_ms):
+                self._do(action, now_ms)
+
+    def _do(self, action: Action, now_ms: int) -> None:
+        key = action.key
+        try:
+            if action.verb is Verb.START:
+                self._host.start(key)
+            elif action.verb is Verb.KILL:
+                self._host.kill(key)
+            elif action.verb is Verb.DRAIN:
+                self._host.drain(key, action.unterminated)
+            else:
+                self._host.stop(key)
+                self.supervisor.stopped(key)
+        except RayflumeError as error:
+            log.warning("%s of %s: %s", action.verb, key[0], error.message)
+            if action.verb is Verb.START:
+                self.supervisor.start_failed(key, error.message, now_ms)
+
+    # -- asked by others ------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Read to the present end, empty the channels, end."""
+        with self._lock:
+            self.supervisor.drain()
+        self._wake.set()
+
+    def drain_channels(self) -> None:
+        """Stop reading, empty the channels, end."""
+        with self._lock:
+            self.supervisor.drain_channels()
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Stop at a batch boundary."""
+        with self._lock:
+            self.supervisor.stop()
+        self._wake.set()
+
+    def status(self) -> dict[str, Json]:
+        """What `rayflume status --json` prints: stable names, see the documentation."""
+        with self._lock:
+            components: list[Json] = [
+                self._component(key, self._plans[key]) for key in self.supervisor.keys
+            ]
+            return {
+                "agent": self._watch.plan.agent,
+                "state": self.supervisor.state,
+                "components": components,
+            }
+
+    def _component(self, key: Key, part: PartPlan) -> Json:
+        last = self._last.get(key, {})
+        pid, node = self._host.place(key)
+        shown = self.supervisor.shown(key)
+        return {
+            "name": part.name,
+            "kind": part.kind,
+            "type": part.type,
+            "replica": key[1],
+            "pid": pid,
+            "node": node,
+            "state": shown["state"],
+            "restarts": shown["restarts"],
+            "last_error": shown["last_error"],
+            "metrics": last.get("metrics", {}),
+            "detail": last.get("detail", {}),
+        }

@@ -1,0 +1,184 @@
+"""From a part's plan to the running part: what an actor, or a thread with `--inline`, holds.
+
+All three kinds of part answer to the same few calls (see Part), so whoever runs an agent needs to
+know no kind.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from rayflume import flow
+from rayflume.agent.runner import Health, ServerRunner, SinkRunner, SourceRunner, describe
+from rayflume.clock import Clock, SystemClock
+from rayflume.component import Component, Context, lookup
+from rayflume.config import AgentPlan, PartPlan, component_of
+from rayflume.errors import ChannelClosed, Fatal, JournalLocked, RayflumeError
+from rayflume.interfaces import Channel, Json
+from rayflume.metrics import Metrics
+
+LOCK_RETRY_MS = 500
+Status: TypeAlias = dict[str, Json]
+
+
+class Part(Protocol):
+    """One running part. None of the calls but `stop` blocks for long."""
+
+    def start(self) -> None: ...
+    def drain(self, unterminated: bool = False) -> None: ...
+    def stop(self) -> None: ...
+    def status(self) -> Status: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a part runs: its plan, which replica it is, on which node."""
+
+    plan: AgentPlan
+    part: PartPlan
+    replica: int = 0
+    node: str = ""
+
+    def context(self, clock: Clock) -> Context:
+        """What the part is told about its surroundings."""
+        return Context(
+            self.plan.agent,
+            self.part.name,
+            clock,
+            Metrics(),
+            self.plan.directory,
+            self.replica,
+            host_id(),
+            self.node,
+            self.plan.state_path(),
+        )
+
+
+def host_id() -> str:
+    """What stays the same for this host: RAYFLUME_HOST_ID, the machine id, else the host's name."""
+    given = os.environ.get("RAYFLUME_HOST_ID", "").strip()
+    if given:
+        return given
+    machine = Path("/etc/machine-id")
+    try:
+        return machine.read_text().strip()[:12] or socket.gethostname()
+    except OSError:
+        return socket.gethostname()
+
+
+def build_part(
+    place: Place, channels: Mapping[str, Channel], clock: Clock | None = None
+) -> SourceRunner | ServerRunner | SinkRunner | ChannelPart:
+    """The part, not yet started. Raises OptionError where an option proves wrong on this host."""
+    context = place.context(clock or SystemClock())
+    component = component_of(place.part)
+    if place.part.kind == "channel":
+        return ChannelPart(component, context)
+    if place.part.kind == "sink":
+        channel = channels[place.part.channel]
+        sink = component.build(context)
+        return SinkRunner(
+            context.part, place.replica, channel, sink, context.clock, context.metrics
+        )
+    return _source(place.part, component, context, channels)
+
+
+def _source(
+    part: PartPlan, component: Component, context: Context, channels: Mapping[str, Channel]
+) -> SourceRunner | ServerRunner:
+    interceptors = [component_of(plan).build(context) for plan in part.interceptors]
+    selector = component_of(part.selector) if part.selector else lookup("selector", "replicating")()
+    route = flow.Route(
+        part.name,
+        interceptors,
+        selector.build(context),
+        {name: channels[name] for name in part.channels},
+        context.metrics,
+    )
+    source = component.build(context)
+    runner = SourceRunner if hasattr(source, "poll") else ServerRunner
+    return runner(context.part, source, route, context.clock)
+
+
+class ChannelPart:
+    """A channel and the opening of it, which may wait for the one before to let go of the lock."""
+
+    def __init__(self, component: Component, context: Context) -> None:
+        self.channel = component.build(context)
+        self._context = context
+        self._health = Health()
+        self._stopping = threading.Event()
+        self._opened = threading.Event()
+        self._thread = threading.Thread(
+            target=self._open, name=f"rayflume-{context.part}", daemon=True
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait_open(self, timeout_s: float) -> None:
+        """Return when the channel serves. Raises ChannelClosed with the reason when it does not."""
+        if not self._opened.wait(timeout_s):
+            reason = self._health.last_error or "it is still opening"
+            raise ChannelClosed(f"channel {self._context.part} is not open: {reason}")
+
+    def _open(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.channel.open()
+            except JournalLocked as error:
+                self._health = Health("waiting", describe(error))
+            except Fatal as error:
+                self._health = Health("failed", describe(error))
+                return
+            except (OSError, RayflumeError) as error:
+                self._health = Health("waiting", describe(error))
+            else:
+                self._health = Health("running")
+                self._opened.set()
+                return
+            self._stopping.wait(LOCK_RETRY_MS / 1000)
+
+    def drain(self, unterminated: bool = False) -> None:
+        """Ask the sinks to close what they hold as soon as nothing waits."""
+        self.channel.drain(True)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.channel.close()
+        if self._health.state != "failed":
+            self._health = Health("stopped")
+
+    def status(self) -> Status:
+        """State, metrics, and where its rows are. `drained` means: none waits, leased or
+        prepared.
+        """
+        status: Status = {
+            "state": self._health.state,
+            "last_error": self._health.last_error,
+            "metrics": {},
+            "detail": {},
+        }
+        if self._health.state == "running":
+            try:
+                state = self.channel.state()
+            except RayflumeError as error:
+                return status | {"state": "waiting", "last_error": describe(error)}
+            status["detail"] = {
+                "waiting": state.waiting,
+                "leased": state.leased,
+                "prepared": state.prepared,
+                "bytes": state.bytes,
+                "fill_percent": state.fill_percent,
+                "degraded": list(state.degraded),
+            }
+            if state.degraded:
+                status["last_error"] = f"degraded: {state.degraded[0]}"
+        status["metrics"] = dict(self._context.metrics.snapshot())
+        return status

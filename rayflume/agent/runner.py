@@ -1,0 +1,451 @@
+"""Calls the flow at its own pace: waits, backs off, drains, stops. The one owner of sleeping; no
+Ray in here.
+
+A runner owns its threads. `status` never blocks on them. A part that fails for good (errors.Fatal)
+stays `failed` until an operator acts; what is a bug is `crashed`, and whoever watches starts the
+part anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from rayflume import flow
+from rayflume.batch import EventBatch, Extent
+from rayflume.clock import Clock
+from rayflume.delivery import Delivery
+from rayflume.errors import (
+    ChannelClosed,
+    Fatal,
+    LeaseRevoked,
+    PutRefused,
+    RayflumeError,
+    Refused,
+    Retry,
+)
+from rayflume.interfaces import (
+    Channel,
+    Ingested,
+    Json,
+    PollableSource,
+    RowRef,
+    ServerSource,
+    Sink,
+    StreamPosition,
+)
+from rayflume.journal.reader import RowsUnreadable, SegmentReader, decode_rows
+from rayflume.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+BACKOFF_MS = (50, 100, 200, 400, 800, 1_600, 3_000, 5_000)
+TAKE_WAIT_MS = 1_000
+HEARTBEATS_PER_LEASE = 4
+
+
+@dataclass
+class Health:
+    """State of a part as its watchers see it."""
+
+    state: str = "starting"
+    last_error: str | None = None
+
+
+class Runner:
+    """A part with a thread of its own. Subclasses fill in `_run`."""
+
+    def __init__(self, name: str, clock: Clock, metrics: Metrics) -> None:
+        self.name = name
+        self.clock = clock
+        self.metrics = metrics
+        self.health = Health()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._main, name=f"rayflume-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work. Returns at once."""
+        self._thread.start()
+
+    def stop(self, wait_s: float = 10.0) -> None:
+        """Stop at the next batch boundary. Blocks up to `wait_s`."""
+        self._stopping.set()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(wait_s)
+
+    def status(self) -> dict[str, Json]:
+        """State, last error, metrics and what the part says of itself. Does not block."""
+        return {
+            "state": self.health.state,
+            "last_error": self.health.last_error,
+            "metrics": dict(self.metrics.snapshot()),
+            "detail": self.describe(),
+        }
+
+    def describe(self) -> dict[str, Json]:
+        """What an operator wants to know beyond the metrics."""
+        return {}
+
+    def _main(self) -> None:
+        try:
+            self._run()
+        except Fatal as error:
+            self._end("failed", error)
+        except RayflumeError as error:
+            self._end("crashed", error)
+        except Exception as error:
+            log.exception("%s crashed", self.name)
+            self._end("crashed", error)
+        else:
+            if self.health.state not in ("drained", "failed"):
+                self.health.state = "stopped"
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+    def _end(self, state: str, error: Exception) -> None:
+        self.health.last_error = describe(error)
+        self.health.state = state
+        log.error("%s: %s", self.name, self.health.last_error)
+
+    def _pause(self, ms: float) -> None:
+        self._stopping.wait(ms / 1000)
+
+    def _retry(self, step: Callable[[], None]) -> bool:
+        """Call `step` until it does not ask for a retry; False when stopped before that."""
+        tries = 0
+        while not self._stopping.is_set():
+            try:
+                step()
+            except Retry as error:
+                self.health.last_error = describe(error)
+                self._pause(BACKOFF_MS[min(tries, len(BACKOFF_MS) - 1)])
+                tries += 1
+            else:
+                return True
+        return False
+
+
+def describe(error: BaseException) -> str:
+    """One line about an error, with its class where that is not rayflume's own."""
+    text = str(error).strip().splitlines()[0][:500] if str(error).strip() else repr(error)
+    return text if isinstance(error, RayflumeError) else f"{type(error).__name__}: {text}"
+
+
+def lowest(per_channel: Sequence[Mapping[str, StreamPosition]]) -> dict[str, StreamPosition]:
+    """Where a source goes on: per stream the lowest position of the channels that know it."""
+    positions: dict[str, StreamPosition] = {}
+    for known in per_channel:
+        for stream, position in known.items():
+            if stream not in positions or position.next < positions[stream].next:
+                positions[stream] = position
+    return positions
+
+
+class SourceRunner(Runner):
+    """Polls a source and puts what it reads; reads the next batch while one is being put."""
+
+    def __init__(self, name: str, source: PollableSource, route: flow.Route, clock: Clock) -> None:
+        super().__init__(name, clock, route.metrics)
+        self._source = source
+        self._route = route
+        self._draining = threading.Event()
+        self._unterminated = False
+        self._noted = False
+
+    def drain(self, unterminated: bool = False) -> None:
+        """Read to the present end of the input, then be `drained`. Returns at once."""
+        self._unterminated = unterminated
+        self._draining.set()
+
+    def describe(self) -> dict[str, Json]:
+        return self._source.describe()
+
+    def _run(self) -> None:
+        if not self._retry(self._begin):
+            return
+        self.health.state = "running"
+        putter = ThreadPoolExecutor(1, thread_name_prefix=f"rayflume-{self.name}-put")
+        try:
+            self._loop(putter)
+        finally:
+            putter.shutdown(wait=True)
+            self._source.stop()
+
+    def _begin(self) -> None:
+        route, prefix = self._route, self._source.prefix
+        found = {name: channel.positions(prefix) for name, channel in route.channels.items()}
+        route.known = {name: set(positions) for name, positions in found.items()}
+        required = route.selector.required(list(route.channels))
+        self._source.start(lowest([found[name] for name in required]))
+
+    def _loop(self, putter: ThreadPoolExecutor) -> None:
+        ahead: flow.Parcel | None = None
+        putting: tuple[Future[bool], flow.Parcel] | None = None
+        while not self._stopping.is_set():
+            self._note_end()
+            if ahead is None:
+                batch = self._source.poll()
+                ahead = flow.pack(batch, self._route) if batch is not None else None
+                if batch is not None:
+                    self.metrics.add("BytesReceivedCount", batch.nbytes)
+            if putting is not None and (ahead is not None or self._wait_put(putting[0])):
+                done, parcel = putting
+                putting = None
+                if not done.result():
+                    ahead = None if self._go_back(parcel, ahead) else ahead
+                    continue
+                self._accept(parcel)
+            if ahead is not None and putting is None:
+                putting, ahead = (putter.submit(self._offer, ahead), ahead), None
+            elif putting is None and self._idle():
+                return
+        if putting is not None:
+            putting[0].result()
+
+    def _wait_put(self, put: Future[bool]) -> bool:
+        """Wait a moment for a put with nothing read ahead; True when it is done."""
+        return bool(wait([put], timeout=self._source.idle_ms / 1000).done)
+
+    def _offer(self, parcel: flow.Parcel) -> bool:
+        """Put until it is taken; False when the source must go back (or was stopped)."""
+        self._refused: PutRefused | None = None
+
+        def once() -> None:
+            try:
+                flow.offer(parcel, self._route)
+            except PutRefused as error:
+                self._refused = error
+
+        done = self._retry(once)
+        if done and self._refused is None:
+            self.health.last_error = None
+            return True
+        return False
+
+    def _go_back(self, parcel: flow.Parcel, ahead: flow.Parcel | None) -> bool:
+        """Let the source read again what was refused, and what was read behind it."""
+        refused = self._refused
+        if refused is None:
+            return False
+        log.info("%s goes back: %s", self.name, refused.message)
+        first: dict[str, Extent] = {}
+        for dropped in (parcel, ahead):
+            for extent in dropped.batch.extents if dropped else ():
+                first.setdefault(extent.stream, extent)
+        for stream, extent in first.items():
+            following = refused.next if stream == refused.stream else extent.start
+            self._source.rewind(stream, following)
+        return True
+
+    def _accept(self, parcel: flow.Parcel) -> None:
+        self._source.accepted(parcel.batch)
+        self._retire()
+
+    def _retire(self) -> None:
+        for stream in self._source.retired():
+            for channel in self._route.channels.values():
+                self._retry(lambda channel=channel, stream=stream: channel.retire([stream]))  # type: ignore[misc]
+
+    def _note_end(self) -> None:
+        if self._draining.is_set() and not self._noted:
+            self._noted = True
+            self.health.state = "draining"
+            self._source.note_end(self._unterminated)
+
+    def _idle(self) -> bool:
+        """Nothing to read and nothing in flight: True when that is for good."""
+        if self._noted and self._source.at_end():
+            self._retire()
+            self.health.state = "drained"
+            return True
+        self._pause(self._source.idle_ms)
+        return False
+
+
+class ServerRunner(Runner):
+    """Keeps a server source alive; its own threads call `ingest`."""
+
+    def __init__(self, name: str, source: ServerSource, route: flow.Route, clock: Clock) -> None:
+        super().__init__(name, clock, route.metrics)
+        self._source = source
+        self._route = route
+        self._draining = threading.Event()
+
+    def drain(self, unterminated: bool = False) -> None:
+        """Refuse new requests, answer those in hand, then be `drained`. Returns at once."""
+        self._draining.set()
+
+    def describe(self) -> dict[str, Json]:
+        return self._source.describe()
+
+    def _run(self) -> None:
+        if not self._retry(self._begin):
+            return
+        self.health.state = "running"
+        try:
+            while not self._stopping.is_set():
+                if self._draining.is_set() and self.health.state == "running":
+                    self.health.state = "draining"
+                    self._source.drain()
+                    self.health.state = "drained"
+                self._retire()
+                self._pause(200)
+        finally:
+            self._source.stop()
+
+    def _begin(self) -> None:
+        route, prefix = self._route, self._source.prefix
+        found = {name: channel.positions(prefix) for name, channel in route.channels.items()}
+        route.known = {name: set(positions) for name, positions in found.items()}
+        live = [s for positions in found.values() for s, p in positions.items() if not p.retired]
+        for channel in route.channels.values():
+            # No life of a server goes on in the next one.
+            channel.retire(live)
+        self._source.start(lowest(list(found.values())), self._ingest)
+
+    def _ingest(self, batch: EventBatch) -> Ingested:
+        try:
+            return flow.ingest(batch, self._route)
+        except PutRefused as error:
+            raise ChannelClosed(error.message) from error
+        except Retry as error:
+            self.health.last_error = describe(error)
+            raise
+
+    def _retire(self) -> None:
+        streams = self._source.retired()
+        for channel in self._route.channels.values() if streams else ():
+            self._retry(lambda channel=channel: channel.retire(streams))  # type: ignore[misc]
+
+
+class SinkRunner(Runner):
+    """Drains one channel into one sink: one delivery fills while the one before is published."""
+
+    def __init__(
+        self, name: str, replica: int, channel: Channel, sink: Sink, clock: Clock, metrics: Metrics
+    ) -> None:
+        super().__init__(f"{name}/{replica}", clock, metrics)
+        self._sink = sink
+        self._channel = channel
+        self._reader: SegmentReader | None = None
+        holder = f"{name}/{replica}/{secrets.token_hex(4)}"
+        self._lane = flow.Lane(name, holder, channel, sink, self._read, clock, metrics)
+        self._lease_ms = 0
+
+    def describe(self) -> dict[str, Json]:
+        lane = self._lane
+        opened = lane.open
+        return {
+            "delivery": opened.id if opened else None,
+            "delivery_rows": opened.rows if opened else 0,
+            "closing": len(lane.closing),
+        }
+
+    def drain(self, unterminated: bool = False) -> None:
+        """Sinks drain when their channel says so; nothing to do here."""
+
+    def _run(self) -> None:
+        if not self._retry(self._open):
+            return
+        self.health.state = "running"
+        heart = threading.Thread(target=self._beat, name=f"rayflume-{self.name}-heart", daemon=True)
+        heart.start()
+        closer = ThreadPoolExecutor(1, thread_name_prefix=f"rayflume-{self.name}-close")
+        try:
+            for delivery in flow.recover(self._lane):
+                self._retry(lambda delivery=delivery: flow.finish(self._lane, delivery))  # type: ignore[misc]
+            self._loop(closer)
+        except Fatal:
+            raise
+        except Exception:
+            self._give_back()
+            raise
+        finally:
+            self._stopping.set()
+            closer.shutdown(wait=True)
+            flow.release(self._lane)
+            self._sink.close()
+            heart.join(5)
+
+    def _open(self) -> None:
+        info = self._channel.info()
+        self._lease_ms = info.lease_timeout_ms
+        self._sink.open()
+        if info.directory is not None and info.directory.is_dir():
+            # The journal lies on this host: its rows are read where they are.
+            self._reader = SegmentReader(info.directory)
+
+    def _give_back(self) -> None:
+        """After a crash of this lane: its rows count as those of a dead holder."""
+        try:
+            self._channel.holder_gone(self._lane.holder)
+        except Retry:
+            log.warning("%s: the channel will notice by itself", self.name)
+
+    def _loop(self, closer: ThreadPoolExecutor) -> None:
+        closing: Future[bool] | None = None
+        tries = 0
+        while not self._stopping.is_set():
+            if closing is not None and (closing.done() or len(self._lane.closing) > 1):
+                closing.result()
+                closing = None
+            if closing is None and self._lane.closing:
+                closing = closer.submit(self._finish, self._lane.closing[0])
+            try:
+                status = flow.drain(self._lane, TAKE_WAIT_MS)
+            except (Retry, Refused) as error:
+                self.health.last_error = describe(error)
+                self.metrics.add("DeliveryRetryCount")
+                self._pause(BACKOFF_MS[min(tries, len(BACKOFF_MS) - 1)])
+                tries += 1
+                continue
+            tries = 0
+            if status is flow.Status.DRAINED:
+                self._pause(100)
+        if closing is not None:
+            closing.result()
+
+    def _finish(self, delivery: Delivery) -> bool:
+        """Bring one delivery to its end, however often the store fails; False when stopped."""
+
+        def once() -> None:
+            try:
+                flow.finish(self._lane, delivery)
+            except LeaseRevoked as error:
+                log.warning("%s: %s", self.name, error.message)
+            except Retry:
+                self.metrics.add("DeliveryRetryCount")
+                raise
+
+        done = self._retry(once)
+        if done:
+            self._lane.closing.remove(delivery)
+            self.health.last_error = None
+        return done
+
+    def _read(self, ref: RowRef) -> EventBatch:
+        try:
+            if self._reader is not None:
+                try:
+                    return self._reader.read(ref)
+                except FileNotFoundError:
+                    raise LeaseRevoked(f"segment {ref.segment} is gone") from None
+            [record] = self._channel.fetch([ref])
+            return decode_rows(record, ref)
+        except RowsUnreadable as error:
+            self._channel.damaged(ref, str(error))
+            return EventBatch.from_events([])
+
+    def _beat(self) -> None:
+        """A lease lives as long as this thread does, however long a write or an upload takes."""
+        while not self._stopping.is_set():
+            try:
+                self._channel.heartbeat(self._lane.holder)
+            except Retry as error:
+                log.debug("%s: heartbeat: %s", self.name, error.message)
+            self._pause(self._lease_ms / HEARTBEATS_PER_LEASE)

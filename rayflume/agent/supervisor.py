@@ -1,0 +1,267 @@
+"""Wanted against running: what to start, restart, drain and stop, as a function of (state,
+statuses, now).
+
+Pure: no thread, no Ray, no clock. `Control` (control.py) asks for the statuses, hands them in with
+the time, and does what comes back.
+
+    RUNNING --drain, until_drained--> SOURCES --all read--> CHANNELS --all empty--> ENDING --> ENDED
+       |                                                       ^                      ^
+       +-------- first Ctrl-C: sources stop reading -----------+                      |
+       +-------- stop -----------------------------------------------------------------
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from rayflume.interfaces import Json
+
+Key: TypeAlias = tuple[str, int]
+"""A part: its name and replica."""
+
+RESTART_MS = (500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000)
+STEADY_MS = 60_000
+"""After so long without a crash the back-off begins anew."""
+KIND_ORDER = ("channel", "sink", "source")
+
+
+class Phase(StrEnum):
+    """Where the agent stands."""
+
+    RUNNING = "running"
+    SOURCES = "draining sources"
+    CHANNELS = "draining channels"
+    ENDING = "ending"
+    ENDED = "ended"
+
+
+class Verb(StrEnum):
+    """What is to be done with a part."""
+
+    START = "start"
+    KILL = "kill"
+    DRAIN = "drain"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing to do now. `unterminated` goes with DRAIN of a source."""
+
+    verb: Verb
+    key: Key
+    unterminated: bool = False
+
+
+@dataclass
+class _Watched:
+    kind: str
+    server: bool
+    state: str = "wanted"
+    last_error: str | None = None
+    restarts: int = 0
+    crashes: int = 0
+    started_ms: int = 0
+    start_at_ms: int = 0
+    rows: int = 0
+    """Of a channel: rows that are not committed; -1 when not known."""
+    drained: bool = False
+
+
+class Supervisor:
+    """The state of one agent."""
+
+    def __init__(self, parts: Mapping[Key, tuple[str, bool]], *, until_drained: bool) -> None:
+        """`parts`: key -> (kind, whether it is a server)."""
+        self._parts = {key: _Watched(kind, server) for key, (kind, server) in parts.items()}
+        self._until_drained = until_drained
+        self._asked_drain = False
+        self.phase = Phase.RUNNING
+        self.failed = False
+
+    # -- told from outside ----------------------------------------------------------------------
+
+    def add(self, key: Key, kind: str, server: bool) -> None:
+        """A part more is wanted (a node joined)."""
+        self._parts.setdefault(key, _Watched(kind, server))
+
+    def adopt(self, key: Key) -> None:
+        """A part is running already: it was found by its name."""
+        self._parts[key].state = "starting"
+
+    def observe(self, key: Key, status: Mapping[str, Json] | None, now_ms: int) -> None:
+        """A part's status, None when it is dead."""
+        part = self._parts[key]
+        if status is None:
+            self._crashed(part, now_ms, "the process died")
+            return
+        part.state = str(status["state"])
+        part.last_error = str(status["last_error"]) if status["last_error"] else None
+        if part.state == "crashed":
+            self._crashed(part, now_ms, part.last_error or "crashed")
+        if part.kind == "channel":
+            part.rows = _rows_in(status.get("detail"))
+        if part.crashes and now_ms - part.started_ms > STEADY_MS:
+            part.crashes = 0
+
+    def _crashed(self, part: _Watched, now_ms: int, reason: str) -> None:
+        if part.state in ("wanted", "stopped", "dead"):
+            return
+        part.start_at_ms = now_ms + RESTART_MS[min(part.crashes, len(RESTART_MS) - 1)]
+        part.crashes += 1
+        part.restarts += 1
+        part.last_error = reason
+        part.state = "dead"
+        part.drained = False
+
+    def start_failed(self, key: Key, reason: str, now_ms: int) -> None:
+        """A part could not be started."""
+        part = self._parts[key]
+        part.state = "starting"
+        self._crashed(part, now_ms, reason)
+
+    def drain(self) -> None:
+        """Read to the present end, empty the channels, end."""
+        if self.phase is Phase.RUNNING:
+            self._asked_drain = True
+            self.phase = Phase.SOURCES
+
+    def drain_channels(self) -> None:
+        """Stop reading at once, empty the channels, end (the first Ctrl-C)."""
+        if self.phase in (Phase.RUNNING, Phase.SOURCES):
+            self.phase = Phase.CHANNELS
+
+    def stop(self) -> None:
+        """Stop at a batch boundary; what is in the channels stays there."""
+        if self.phase is not Phase.ENDED:
+            self.phase = Phase.ENDING
+
+    # -- decided --------------------------------------------------------------------------------
+
+    def actions(self, now_ms: int) -> list[Action]:
+        """What is to be done now."""
+        self._move_on()
+        if self.phase is Phase.ENDED:
+            return []
+        if self.phase is Phase.ENDING:
+            return self._stops(KIND_ORDER[::-1])
+        actions = self._starts(now_ms)
+        if self.phase is Phase.RUNNING and self._until_drained:
+            actions += self._drain_sources(servers=False, unterminated=True)
+        elif self.phase is Phase.SOURCES:
+            unterminated = self._until_drained and not self._asked_drain
+            actions += self._drain_sources(servers=True, unterminated=unterminated)
+        elif self.phase is Phase.CHANNELS:
+            actions += self._stops(("source",))
+            actions += [Action(Verb.DRAIN, key) for key in self._to_drain("channel")]
+        return actions
+
+    def _move_on(self) -> None:
+        sources = self._of("source")
+        if self.phase is Phase.RUNNING and self._until_drained:
+            finite = [part for part in sources if not part.server]
+            if all(part.state in ("drained", "failed") for part in finite):
+                self.phase = Phase.SOURCES
+        if self.phase is Phase.SOURCES and all(p.state in ("drained", "failed") for p in sources):
+            self.phase = Phase.CHANNELS
+        failed = any(part.state == "failed" for part in self._parts.values())
+        if self.phase is Phase.CHANNELS:
+            empty = all(p.drained and p.rows == 0 for p in self._of("channel"))
+            still = all(p.state in ("stopped", "wanted", "dead", "failed") for p in sources)
+            stuck = failed and self._until_drained
+            if (empty and still) or stuck:
+                self.failed = failed
+                self.phase = Phase.ENDING
+        if self.phase is Phase.ENDING and self._until_drained and failed:
+            self.failed = True
+        ended = all(p.state in ("stopped", "wanted", "failed") for p in self._parts.values())
+        if self.phase is Phase.ENDING and ended:
+            self.phase = Phase.ENDED
+
+    def _of(self, kind: str) -> list[_Watched]:
+        return [part for part in self._parts.values() if part.kind == kind]
+
+    def _starts(self, now_ms: int) -> list[Action]:
+        actions = []
+        for kind in KIND_ORDER:
+            for key, part in self._parts.items():
+                due = part.state == "wanted" or (
+                    part.state == "dead" and now_ms >= part.start_at_ms
+                )
+                reading = kind != "source" or self.phase in (Phase.RUNNING, Phase.SOURCES)
+                if part.kind == kind and due and reading:
+                    if part.state == "dead":
+                        actions.append(Action(Verb.KILL, key))
+                    actions.append(Action(Verb.START, key))
+                    part.state, part.started_ms, part.drained = "starting", now_ms, False
+        return actions
+
+    def _to_drain(self, kind: str, servers: bool = True) -> Iterable[Key]:
+        for key, part in self._parts.items():
+            asked = part.kind == kind and part.state == "running" and not part.drained
+            if asked and (servers or not part.server):
+                part.drained = True
+                part.rows = -1 if kind == "channel" else 0
+                yield key
+
+    def _drain_sources(self, *, servers: bool, unterminated: bool) -> list[Action]:
+        keys = self._to_drain("source", servers)
+        return [Action(Verb.DRAIN, key, unterminated) for key in keys]
+
+    def _stops(self, kinds: Iterable[str]) -> list[Action]:
+        """Stop one kind after the other: the next only when all of the one before have stopped."""
+        for kind in kinds:
+            left = [
+                (key, part)
+                for key, part in self._parts.items()
+                if part.kind == kind and part.state not in ("stopped", "wanted", "failed")
+            ]
+            if left:
+                for _, part in left:
+                    part.drained = True
+                return [Action(Verb.STOP, key) for key, _ in left]
+        return []
+
+    def stopped(self, key: Key) -> None:
+        """A STOP was carried out."""
+        if self._parts[key].state != "failed":
+            self._parts[key].state = "stopped"
+
+    # -- shown ----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """running, draining, drained, stopped or failed: as in `status --json`."""
+        if self.phase is Phase.ENDED:
+            if self.failed:
+                return "failed"
+            drained = all(p.drained and p.rows == 0 for p in self._of("channel"))
+            return "drained" if drained else "stopped"
+        if self.phase is not Phase.RUNNING:
+            return "draining"
+        failed = any(part.state == "failed" for part in self._parts.values())
+        return "failed" if failed else "running"
+
+    def shown(self, key: Key) -> dict[str, Json]:
+        """State, restarts and last error of a part."""
+        part = self._parts[key]
+        return {"state": part.state, "restarts": part.restarts, "last_error": part.last_error}
+
+    @property
+    def keys(self) -> list[Key]:
+        """All parts, channels first."""
+        order = {kind: i for i, kind in enumerate(KIND_ORDER)}
+        return sorted(self._parts, key=lambda key: (order[self._parts[key].kind], key))
+
+    def alive(self, key: Key) -> bool:
+        """Whether the part should answer now."""
+        return self._parts[key].state not in ("wanted", "dead", "stopped")
+
+
+def _rows_in(detail: Json) -> int:
+    if not isinstance(detail, dict) or "waiting" not in detail:
+        return -1
+    return sum(int(str(detail[name])) for name in ("waiting", "leased", "prepared"))

@@ -1,0 +1,356 @@
+"""The path of data, synchronous: ingest() is the source's half, drain() and finish() the sink's.
+
+    batch -> interceptors -> selector -> put into each channel            ingest
+    take -> write into the open delivery -> close it when it is due       drain
+    stage -> prepare -> publish -> commit                                 finish
+
+Nothing here sleeps, and nothing here knows threads or Ray: `agent/` calls it at its own pace.
+Every function can be called again after a Retry and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import pyarrow as pa
+
+from rayflume.batch import EventBatch
+from rayflume.clock import Clock
+from rayflume.delivery import Delivery, State
+from rayflume.errors import ChannelFull, LeaseRevoked, PutRefused, Retry
+from rayflume.interfaces import (
+    Channel,
+    Ingested,
+    Interceptor,
+    Manifest,
+    PutOutcome,
+    PutReply,
+    PutRequest,
+    RowRange,
+    RowRef,
+    Selector,
+    Share,
+    Sink,
+    Taken,
+)
+from rayflume.metrics import Metrics
+
+# -- source half --------------------------------------------------------------------------------
+
+
+@dataclass
+class Route:
+    """Where a source's batches go. `known`: the streams each channel has, as far as we heard."""
+
+    source: str
+    interceptors: Sequence[Interceptor]
+    selector: Selector
+    channels: Mapping[str, Channel]
+    metrics: Metrics
+    known: dict[str, set[str]] = field(default_factory=dict)
+    credit: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Parcel:
+    """One batch ready to be put: what each channel gets, and which have taken it already."""
+
+    batch: EventBatch
+    requests: list[tuple[Share, PutRequest]]
+    taken: set[str] = field(default_factory=set)
+    conflicts: set[str] = field(default_factory=set)
+
+
+def ingest(batch: EventBatch, route: Route) -> Ingested:
+    """Intercept, select and put one batch; returns when it is durable in every required channel.
+
+    Raises ChannelFull, ChannelClosed (offer it again) or PutRefused (the source must go back).
+    """
+    return offer(pack(batch, route), route)
+
+
+def pack(batch: EventBatch, route: Route) -> Parcel:
+    """Run the interceptors and the selector, and encode what each channel gets. No I/O."""
+    read = batch
+    for interceptor in route.interceptors:
+        batch = interceptor.intercept(batch)
+    route.metrics.add("EventReceivedCount", read.num_rows)
+    route.metrics.add("AppendBatchReceivedCount")
+    route.metrics.add("EventFilteredCount", read.num_rows - batch.num_rows)
+    encoded: dict[int, tuple[pa.Buffer, int]] = {}
+    requests = []
+    for share in route.selector.select(batch, list(route.channels)):
+        if id(share.batch) not in encoded:
+            payload = share.batch.encode()
+            encoded[id(share.batch)] = payload, zlib.crc32(payload)
+        payload, crc = encoded[id(share.batch)]
+        rows, extents = share.batch.num_rows, share.batch.extents
+        requests.append((share, PutRequest(route.source, extents, payload, crc, rows)))
+    requests.sort(key=lambda request: not request[0].required)
+    return Parcel(read, requests)
+
+
+def offer(parcel: Parcel, route: Route) -> Ingested:
+    """Put a parcel into the channels that have not taken it yet, required ones first. Blocks.
+
+    Raises as `ingest` does; the same parcel may be offered again.
+    """
+    for share, request in parcel.requests:
+        if share.channel in parcel.taken:
+            continue
+        if share.required:
+            _put_required(share.channel, request, parcel, route)
+        else:
+            _put_optional(share.channel, request, route)
+        parcel.taken.add(share.channel)
+    rows = parcel.requests[0][1].rows if parcel.requests else 0
+    route.metrics.add("EventAcceptedCount", rows)
+    route.metrics.add("AppendBatchAcceptedCount")
+    return Ingested(rows, tuple(sorted(parcel.conflicts)))
+
+
+def _put_required(name: str, request: PutRequest, parcel: Parcel, route: Route) -> None:
+    try:
+        reply = _put(name, request, route)
+    except Retry:
+        route.metrics.add("ChannelWriteFail")
+        raise
+    if reply.outcome is PutOutcome.FULL:
+        route.metrics.add("ChannelWriteFail")
+        raise ChannelFull(f"channel {name} is full", credit=reply.credit)
+    if reply.outcome is PutOutcome.REFUSED:
+        raise PutRefused(
+            f"channel {name} wants stream {reply.stream} from {reply.next}",
+            stream=reply.stream,
+            next=reply.next,
+        )
+    parcel.conflicts.update(reply.conflicts)
+
+
+def _put_optional(name: str, request: PutRequest, route: Route) -> None:
+    """Try once; what an optional channel does not take is counted and skipped for good."""
+    reason = ""
+    try:
+        reply = _put(name, request, route, skip=route.skipped.get(name, ""))
+        if reply.outcome is PutOutcome.REFUSED:
+            skip = route.skipped.get(name) or "the source was ahead of this optional channel"
+            reply = _put(name, request, route, skip=skip)
+        if reply.outcome is not PutOutcome.STORED:
+            reason = f"optional channel was {reply.outcome.value}"
+    except Retry as error:
+        reason = error.message
+    if reason:
+        route.skipped[name] = reason
+        route.metrics.add("EventSkippedCount", request.rows)
+    else:
+        route.skipped.pop(name, None)
+
+
+def _put(name: str, request: PutRequest, route: Route, skip: str = "") -> PutReply:
+    channel, size = route.channels[name], len(request.payload)
+    if size > route.credit.get(name, size):
+        route.credit[name] = channel.credit()
+        if size > route.credit[name]:
+            return PutReply(PutOutcome.FULL, route.credit[name])
+    known = route.known.setdefault(name, set())
+    streams = [extent.stream for extent in request.extents if not extent.keyed]
+    begins = tuple(dict.fromkeys(stream for stream in streams if stream not in known))
+    reply = channel.put(
+        PutRequest(
+            request.source,
+            request.extents,
+            request.payload,
+            request.crc,
+            request.rows,
+            begins,
+            skip,
+        )
+    )
+    route.credit[name] = reply.credit
+    if reply.outcome is PutOutcome.STORED:
+        known.update(begins)
+    return reply
+
+
+# -- sink half ----------------------------------------------------------------------------------
+
+
+class Status(StrEnum):
+    """What one turn of a sink found. DRAINED: nothing waits, nothing is open, none will follow."""
+
+    READY = "ready"
+    BACKOFF = "backoff"
+    DRAINED = "drained"
+
+
+@dataclass
+class Lane:
+    """One sink on one channel. `open` is the delivery being filled, `closing` those behind it."""
+
+    name: str
+    holder: str
+    channel: Channel
+    sink: Sink
+    read: Callable[[RowRef], EventBatch]
+    clock: Clock
+    metrics: Metrics
+    take_bytes: int = 32 * 2**20
+    open: Delivery | None = None
+    closing: list[Delivery] = field(default_factory=list)
+
+
+def drain(lane: Lane, wait_ms: int) -> Status:
+    """Take rows, write them into the open delivery, and close it when it is due. Blocks.
+
+    Raises Retry when the store failed: the delivery was given up, its rows will come again.
+    """
+    taken = _take(lane, wait_ms)
+    try:
+        if taken.refs:
+            _write(lane, taken)
+        if lane.open is not None and due(lane, taken):
+            lane.closing.append(lane.open)
+            lane.open = None
+    except Retry:
+        release(lane)
+        raise
+    if taken.refs:
+        return Status.READY
+    idle = lane.open is None and not lane.closing
+    return Status.DRAINED if taken.draining and idle else Status.BACKOFF
+
+
+def _take(lane: Lane, wait_ms: int) -> Taken:
+    delivery = lane.open.id if lane.open else ""
+    if lane.open is not None:
+        wait_ms = min(wait_ms, _until_due(lane, lane.open))
+    try:
+        taken = lane.channel.take(lane.holder, delivery, lane.take_bytes, wait_ms)
+    except LeaseRevoked:
+        release(lane)
+        raise
+    lane.metrics.add("BatchCompleteCount" if taken.refs else "BatchEmptyCount")
+    return taken
+
+
+def _write(lane: Lane, taken: Taken) -> None:
+    now_ms = lane.clock.monotonic_ms()
+    if lane.open is None:
+        lane.open = Delivery(taken.delivery, lane.sink.begin(taken.delivery), began_ms=now_ms)
+    delivery = lane.open
+    assert delivery.writer is not None
+    poison = "its holder died too often: not decoded" if taken.poison else ""
+    for ref in taken.refs:
+        batch = lane.read(ref)
+        delivery.writer.write(batch, ref.position, poison)
+        delivery.rows += batch.num_rows
+        delivery.bytes += batch.nbytes
+        lane.metrics.add("EventDrainAttemptCount", batch.num_rows)
+        lane.metrics.add("BytesDrainedCount", batch.nbytes)
+    delivery.wrote_ms = lane.clock.monotonic_ms()
+
+
+def due(lane: Lane, taken: Taken) -> bool:
+    """Whether the open delivery ends now: the channel asks, or a limit of the sink is reached."""
+    delivery, limits = lane.open, lane.sink.limits()
+    assert delivery is not None
+    full = 0 < limits.bytes <= delivery.bytes or 0 < limits.rows <= delivery.rows
+    return taken.close or full or _until_due(lane, delivery) == 0
+
+
+def _until_due(lane: Lane, delivery: Delivery) -> int:
+    """Milliseconds until age or idle time end the delivery; large when neither does."""
+    limits, now_ms = lane.sink.limits(), lane.clock.monotonic_ms()
+    left = [2**31]
+    if limits.age_ms:
+        left.append(delivery.began_ms + limits.age_ms - now_ms)
+    if limits.idle_ms:
+        left.append(delivery.wrote_ms + limits.idle_ms - now_ms)
+    return max(0, min(left))
+
+
+def release(lane: Lane) -> None:
+    """Give up what was not prepared: rows return, staged bytes go. Never raises Retry."""
+    opened, lane.open = lane.open, None
+    unprepared = [d for d in lane.closing if d.state in (State.FILLING, State.STAGED)]
+    lane.closing = [d for d in lane.closing if d not in unprepared]
+    for delivery in (opened, *unprepared):
+        if delivery is not None:
+            _give_up(lane, delivery)
+
+
+def _give_up(lane: Lane, delivery: Delivery) -> None:
+    delivery.to(State.RELEASED)
+    try:
+        lane.channel.release(delivery.id)
+        gone = lane.channel.garbage([delivery.id])
+    except Retry:
+        # The lease ends with this holder's heartbeat; staged bytes are collected at the next start.
+        lane.metrics.add("DeliveryRetryCount")
+        return
+    # A prepare whose answer was lost may have been heard: then the bytes are still needed.
+    if gone and delivery.writer is not None:
+        delivery.writer.abandon()
+
+
+def finish(lane: Lane, delivery: Delivery) -> None:
+    """Stage, prepare, publish, commit. Blocks; after a Retry call it again, it goes on.
+
+    Raises LeaseRevoked when the rows were taken away before the point of no return.
+    """
+    if delivery.state is State.FILLING:
+        assert delivery.writer is not None
+        delivery.manifest = delivery.writer.stage()
+        delivery.to(State.STAGED)
+    assert delivery.manifest is not None
+    if delivery.state is State.STAGED:
+        _prepare(lane, delivery)
+    if delivery.state is State.PREPARED:
+        while lost := lane.sink.publish(delivery.manifest):
+            # Proven lost at the store: build those files anew from their rows.
+            manifest = lane.sink.rebuild(delivery.manifest, lost, lambda r: _rows(lane, r))
+            lane.channel.prepare(manifest, lane.holder)
+            delivery.manifest = manifest
+        delivery.to(State.PUBLISHED)
+    if delivery.state is State.PUBLISHED:
+        lane.channel.commit(delivery.id)
+        delivery.to(State.COMMITTED)
+        _count(lane, delivery.manifest)
+
+
+def _prepare(lane: Lane, delivery: Delivery) -> None:
+    assert delivery.manifest is not None
+    try:
+        lane.channel.prepare(delivery.manifest, lane.holder)
+    except LeaseRevoked:
+        _give_up(lane, delivery)
+        raise
+    delivery.to(State.PREPARED)
+
+
+def _rows(lane: Lane, ranges: Sequence[RowRange]) -> Iterator[tuple[int, EventBatch]]:
+    for ref in lane.channel.refs(ranges):
+        yield ref.position, lane.read(ref)
+
+
+def _count(lane: Lane, manifest: Manifest) -> None:
+    lane.metrics.add("DeliveryCommittedCount")
+    lane.metrics.add("EventDrainSuccessCount", manifest.rows)
+    lane.metrics.add("EventDeadLetterCount", manifest.dead)
+    lane.metrics.add("FileCommittedCount", len(manifest.files))
+    lane.metrics.add("BytesCommittedCount", sum(file.size for file in manifest.files))
+
+
+def recover(lane: Lane) -> Iterable[Delivery]:
+    """Deliveries that were prepared earlier and never committed, and the staged bytes of others.
+
+    To be called once, before the first `drain`; each delivery is to be finished.
+    """
+    info = lane.channel.info()
+    found = lane.channel.adopt(lane.name, lane.holder)
+    lane.sink.collect(info.journal, lane.channel.garbage)
+    return [Delivery(m.delivery, None, m, State.PREPARED) for m in found]
