@@ -1,0 +1,444 @@
+"""An agent on a Ray cluster: connecting, placing actors, the supervisor actor, finding agents
+again.
+
+The part actors are detached and named, with Ray's own restarts off: whoever is killed, the
+supervisor (which Ray does restart) finds the others by name and goes on. Ray calls are here and in
+actors.py, nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.experimental import internal_kv
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from rayflume.agent.actors import NAMESPACE, Assignment, ChannelProxy, PartActor, actor_name
+from rayflume.agent.control import Control, Watch
+from rayflume.agent.parts import Place, Status
+from rayflume.agent.plan_store import PlanStore, Record
+from rayflume.agent.supervisor import Key
+from rayflume.clock import SystemClock
+from rayflume.config import AgentPlan, PartPlan, component_of
+from rayflume.errors import ChannelClosed, ConfigError, Retry
+from rayflume.interfaces import Json
+
+log = logging.getLogger(__name__)
+
+STATUS_WAIT_S = 1.0
+HUNG_MS = 60_000
+START_MS = 180_000
+CHANNEL_THREADS = 64
+PART_THREADS = 4
+_SUPERVISOR = "supervisor"
+
+
+class RayKeyValue:
+    """Ray's key-value store, in rayflume's namespace. See plan_store.KeyValue."""
+
+    def get(self, key: str) -> bytes | None:
+        value: bytes | None = internal_kv._internal_kv_get(key, namespace=NAMESPACE)
+        return value
+
+    def put(self, key: str, value: bytes) -> None:
+        internal_kv._internal_kv_put(key, value, namespace=NAMESPACE)
+
+    def delete(self, key: str) -> None:
+        internal_kv._internal_kv_del(key, namespace=NAMESPACE)
+
+    def keys(self, prefix: str) -> list[str]:
+        return [k.decode() for k in internal_kv._internal_kv_list(prefix, namespace=NAMESPACE)]
+
+
+def connect(address: str | None, *, log_to_driver: bool = False) -> None:
+    """Connect to a cluster, or start Ray on this machine when `address` is None. Blocks (12-15 s).
+
+    Raises ConfigError with what to do when there is no cluster at `address`.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        ray.init(
+            address=address or "local",
+            namespace=NAMESPACE,
+            log_to_driver=log_to_driver,
+            logging_level=logging.WARNING,
+            include_dashboard=False if address is None else None,
+            configure_logging=False,
+        )
+    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+        where = address or "this machine"
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
+        raise ConfigError(
+            f"no Ray at {where}: {reason}; start one with `ray start --head`, or leave out --address"
+        ) from error
+
+
+def disconnect() -> None:
+    """Leave the cluster (a local one ends)."""
+    ray.shutdown()
+
+
+def store() -> PlanStore:
+    """The plans in force on this cluster."""
+    return PlanStore(RayKeyValue())
+
+
+def alive_nodes() -> dict[str, dict[str, Any]]:
+    """Node id -> what Ray tells of it, of all living nodes, in a stable order."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: node for node in sorted(nodes, key=lambda node: str(node["NodeID"]))}
+
+
+# -- placement ----------------------------------------------------------------------------------
+
+
+def expand(record: Record) -> dict[Key, PartPlan]:
+    """All replicas a plan wants on the present nodes. Key -> part."""
+    keys: dict[Key, PartPlan] = {}
+    for part in record.plan.parts():
+        count = len(record.nodes) if part.placement.per_node else part.placement.replicas
+        keys |= {(part.name, replica): part for replica in range(count)}
+    return keys
+
+
+def find_node(part: PartPlan, replica: int, record: Record) -> str:
+    """The node a replica must run on, "" when Ray may choose. Raises ConfigError: no such node."""
+    nodes = alive_nodes()
+    if part.placement.per_node:
+        wanted = record.nodes[replica]
+        if wanted not in nodes:
+            raise ChannelClosed(f"the node {wanted[:8]} of {part.name}/{replica} is gone")
+        return wanted
+    where = part.placement.node
+    if isinstance(where, str):
+        for node_id, node in nodes.items():
+            if where in (node_id, node["NodeManagerAddress"], node["NodeManagerHostname"]):
+                return node_id
+        known = ", ".join(str(node["NodeManagerAddress"]) for node in nodes.values())
+        raise ConfigError(f"{part.where}.placement.node: no node {where!r}; there are: {known}")
+    return ""
+
+
+def actor_options(part: PartPlan, replica: int, agent: str, node: str) -> dict[str, Any]:
+    """Options for `ray.remote` of one part."""
+    placement = part.placement
+    options: dict[str, Any] = {
+        "name": actor_name(agent, part.name, replica),
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "num_cpus": placement.num_cpus or 0,
+        "max_concurrency": CHANNEL_THREADS if part.kind == "channel" else PART_THREADS,
+    }
+    if placement.memory:
+        options["memory"] = placement.memory
+    if placement.resources:
+        options["resources"] = dict(placement.resources)
+    if isinstance(placement.node, Mapping):
+        options["label_selector"] = dict(placement.node)
+    if node:
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
+    elif placement.spread:
+        options["scheduling_strategy"] = "SPREAD"
+    return options
+
+
+def _has_journal(directory: str) -> bool:
+    path = Path(directory)
+    return path.is_dir() and any(path.glob("segment-*.log"))
+
+
+def find_journal(part: PartPlan, record: Record) -> str:
+    """The node whose disk has a channel's journal; "" when no node has one. Blocks.
+
+    Raises ChannelClosed (try again later) when there was one and no living node has it.
+    """
+    directory = getattr(component_of(part), "directory", None)
+    if directory is None:
+        return ""
+    path = str((record.plan.directory / Path(directory).expanduser()).absolute())
+    ask = ray.remote(num_cpus=0)(_has_journal)
+    asked = {
+        node: ask.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+        ).remote(path)
+        for node in alive_nodes()
+    }
+    for node, reply in asked.items():
+        try:
+            if ray.get(reply, timeout=30):
+                return node
+        except RayError as error:
+            log.warning("node %s was not asked for the journal: %s", node[:8], error)
+    if part.name in record.journals and not record.new_journal:
+        raise ChannelClosed(
+            f"no living node has the journal of channel {part.name} in {path}: waiting for its "
+            "node; to begin an empty one, start the agent with --new-journal"
+        )
+    return ""
+
+
+# -- the host of a control loop -----------------------------------------------------------------
+
+
+class RayHost:
+    """Parts as detached actors. See control.Host."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._plans = expand(record)
+        self._handles: dict[Key, Any] = {}
+        self._asked: dict[Key, tuple[Any, int]] = {}
+        self._last: dict[Key, Status] = {}
+        self._clock = SystemClock()
+
+    def adopt(self, key: Key) -> bool:
+        """Find a part that runs already, by its name."""
+        name = actor_name(self._record.plan.agent, *key)
+        try:
+            self._handles[key] = ray.get_actor(name, NAMESPACE)
+        except ValueError:
+            return False
+        return True
+
+    def start(self, key: Key) -> None:
+        part = self._plans[key]
+        node = find_node(part, key[1], self._record)
+        if part.kind == "channel" and not node:
+            node = find_journal(part, self._record)
+        if part.kind == "channel" and not node and not part.placement.node:
+            node = ray.get_runtime_context().get_node_id()
+        agent = self._record.plan.agent
+        place = Place(self._record.plan, part, key[1], node)
+        channels = {name: actor_name(agent, name, 0) for name in part.channels}
+        assignment = Assignment(place, channels, self._record.plan.orphan_after_ms)
+        options = actor_options(part, key[1], agent, node)
+        try:
+            self._handles[key] = ray.remote(PartActor).options(**options).remote(assignment)
+        except (RayError, ValueError) as error:
+            raise Retry(f"{part.name} can't be placed: {error}") from error
+        self._last.pop(key, None)
+        self._asked.pop(key, None)
+
+    def kill(self, key: Key) -> None:
+        if key not in self._handles and not self.adopt(key):
+            return
+        ray.kill(self._handles.pop(key), no_restart=True)
+        self._asked.pop(key, None)
+
+    def drain(self, key: Key, unterminated: bool) -> None:
+        self._ask(key, "drain", unterminated)
+
+    def stop(self, key: Key) -> None:
+        try:
+            self._ask(key, "stop")
+        finally:
+            self.kill(key)
+
+    def _ask(self, key: Key, method: str, *args: object) -> None:
+        try:
+            ray.get(getattr(self._handles[key], method).remote(*args), timeout=30)
+        except (RayActorError, GetTimeoutError, KeyError) as error:
+            log.warning("%s of %s: %s", method, key[0], type(error).__name__)
+
+    def statuses(self, keys: list[Key]) -> Mapping[Key, Status | None]:
+        now_ms = self._clock.monotonic_ms()
+        for key in keys:
+            if key in self._handles and key not in self._asked:
+                self._asked[key] = self._handles[key].status.remote(), now_ms
+        waiting = [self._asked[key][0] for key in keys if key in self._asked]
+        if waiting:
+            ray.wait(waiting, num_returns=len(waiting), timeout=STATUS_WAIT_S)
+        return {key: self._answer(key, now_ms) for key in keys}
+
+    def _answer(self, key: Key, now_ms: int) -> Status | None:
+        if key not in self._asked:
+            return None
+        reply, since_ms = self._asked[key]
+        try:
+            status: Status = ray.get(reply, timeout=0)
+        except GetTimeoutError:
+            limit = HUNG_MS if key in self._last else START_MS
+            if now_ms - since_ms > limit:
+                del self._asked[key]
+                return None
+            return self._last.get(key, {"state": "starting", "last_error": None, "metrics": {}})
+        except RayError:
+            del self._asked[key]
+            self._last.pop(key, None)
+            return None
+        del self._asked[key]
+        self._last[key] = status
+        return status
+
+    def place(self, key: Key) -> tuple[int, str]:
+        status = self._last.get(key, {})
+        return int(str(status.get("pid", 0))), str(status.get("node", ""))[:12]
+
+
+# -- the supervisor actor -----------------------------------------------------------------------
+
+
+class SupervisorActor:
+    """The control loop of one agent, in an actor that Ray restarts. Reads its plan from the
+    store.
+    """
+
+    def __init__(self, agent: str) -> None:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        self._agent = agent
+        record = store().load(agent)
+        if record is None:
+            raise ConfigError(f"no plan of agent {agent} is kept on this cluster")
+        nodes = [*record.nodes, *(n for n in alive_nodes() if n not in record.nodes)]
+        record = replace(record, nodes=tuple(nodes))
+        store().save(record)
+        host = RayHost(record)
+        keys = expand(record)
+        watch = Watch(record.plan, record.until_drained)
+        self._control = Control(watch, host, keys, SystemClock())
+        for key in keys:
+            if host.adopt(key):
+                self._control.supervisor.adopt(key)
+        if record.asked:
+            getattr(self._control, record.asked)()
+        threading.Thread(target=self._control.run, name="rayflume-control", daemon=True).start()
+
+    def status(self) -> dict[str, Json]:
+        """As `rayflume status --json`."""
+        return self._control.status()
+
+    def ask(self, what: str) -> None:
+        """`drain`, `drain_channels` or `stop`; kept, so that a rebuilt supervisor goes on with
+        it.
+        """
+        store().change(self._agent, asked=what)
+        getattr(self._control, what)()
+
+    def pid(self) -> int:
+        """Process id of this supervisor."""
+        return os.getpid()
+
+
+def start_agent(record: Record, *, detached: bool) -> RayAgent:
+    """Keep the plan and start its supervisor; parts follow. Blocks until the supervisor answers.
+
+    Raises ConfigError when an agent of that name runs already.
+    """
+    agent = record.plan.agent
+    if find_agent(agent) is not None:
+        raise ConfigError(
+            f"an agent {agent!r} runs already on this cluster: `rayflume stop {agent}` first"
+        )
+    earlier = store().load(agent)
+    if earlier is not None:
+        record = replace(
+            record, version=earlier.version + 1, nodes=earlier.nodes, journals=earlier.journals
+        )
+    channels = dict.fromkeys(record.plan.channels, "")
+    store().save(replace(record, journals={**channels, **record.journals}) if earlier else record)
+    options: dict[str, Any] = {
+        "name": actor_name(agent, _SUPERVISOR, 0),
+        "namespace": NAMESPACE,
+        "max_restarts": -1,
+        "max_task_retries": 3,
+        "num_cpus": 0,
+        "max_concurrency": 8,
+    }
+    if detached:
+        options["lifetime"] = "detached"
+    handle = ray.remote(SupervisorActor).options(**options).remote(agent)
+    running = RayAgent(agent, handle)
+    running.status()
+    return running
+
+
+def find_agent(agent: str) -> RayAgent | None:
+    """A running agent by its name; None when there is none on this cluster."""
+    try:
+        return RayAgent(agent, ray.get_actor(actor_name(agent, _SUPERVISOR, 0), NAMESPACE))
+    except ValueError:
+        return None
+
+
+def agents() -> list[str]:
+    """Names of the agents that run on this cluster."""
+    return [name for name in store().agents() if find_agent(name) is not None]
+
+
+class RayAgent:
+    """A running agent on a cluster. All calls block for a round trip; any process may make them."""
+
+    def __init__(self, name: str, supervisor: Any) -> None:  # noqa: ANN401 - Ray's handles have no type
+        self.name = name
+        self._supervisor = supervisor
+
+    def status(self) -> dict[str, Json]:
+        """As `rayflume status --json`. Raises Retry when the supervisor does not answer."""
+        return dict(self._get(self._supervisor.status.remote()))
+
+    def drain(self) -> None:
+        """Read to the present end of the input and empty the channels."""
+        self._get(self._supervisor.ask.remote("drain"))
+
+    def drain_channels(self) -> None:
+        """Stop reading and empty the channels."""
+        self._get(self._supervisor.ask.remote("drain_channels"))
+
+    def stop(self) -> None:
+        """Stop at a batch boundary; what the channels hold stays there."""
+        self._get(self._supervisor.ask.remote("stop"))
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end; False when `timeout_s` passed before."""
+        pause, left = threading.Event(), timeout_s
+        while self.status()["state"] not in ("drained", "stopped", "failed") or not self.ended():
+            pause.wait(0.2)
+            if left is not None:
+                left -= 0.2
+                if left <= 0:
+                    return False
+        return True
+
+    def ended(self) -> bool:
+        """Whether all parts have stopped."""
+        parts = self.status()["components"]
+        assert isinstance(parts, list)
+        states = [part["state"] for part in parts if isinstance(part, dict)]
+        return all(state in ("stopped", "failed", "wanted") for state in states)
+
+    def close(self) -> None:
+        """End the supervisor after the agent has ended, and forget that it was asked to."""
+        store().change(self.name, asked="", until_drained=False)
+        ray.kill(self._supervisor, no_restart=True)
+
+    def tap(self, channel: str, rows_max: int) -> list[Any]:
+        """Up to the newest rows of a channel, as Put records, without taking them."""
+        return ChannelProxy(channel, actor_name(self.name, channel, 0)).tap(rows_max)
+
+    def _get(self, reply: Any) -> Any:  # noqa: ANN401
+        try:
+            return ray.get(reply, timeout=60)
+        except (RayActorError, GetTimeoutError) as error:
+            cause = str(error).strip().splitlines()[-1]
+            raise Retry(f"the supervisor of {self.name} does not answer: {cause}") from error
+
+
+def refuse_relative(plan: AgentPlan, paths: Sequence[str]) -> None:
+    """Raises ConfigError: in a job relative directories vanish with the session's folder."""
+    if paths:
+        raise ConfigError(
+            f"{plan.file}: relative local directories can't be used on a cluster: "
+            f"{', '.join(paths)}; write them from / on"
+        )

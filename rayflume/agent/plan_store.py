@@ -1,0 +1,123 @@
+"""The plan in force, kept as JSON outside of any process: in Ray's key-value store.
+
+A supervisor that was rebuilt reads it back; nothing of it is ever unpickled, and `${NAME}` stays as
+it was written, so no secret is in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from rayflume.config import AgentPlan, PartPlan, Placement
+
+KEY_PREFIX = "agent/"
+
+
+class KeyValue(Protocol):
+    """What keeps the record: Ray's store, or a dict in tests."""
+
+    def get(self, key: str) -> bytes | None: ...
+    def put(self, key: str, value: bytes) -> None: ...
+    def delete(self, key: str) -> None: ...
+    def keys(self, prefix: str) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class Record:
+    """An agent as it was asked for. `asked`: "", "drain", "drain_channels" or "stop"."""
+
+    plan: AgentPlan
+    version: int = 1
+    until_drained: bool = False
+    new_journal: bool = False
+    asked: str = ""
+    nodes: tuple[str, ...] = ()
+    """Node ids in the order in which they got their `per_node` replica number."""
+    journals: Mapping[str, str] = field(default_factory=dict)
+    """Channel -> journal id, once it was opened."""
+
+
+class PlanStore:
+    """Records by agent name."""
+
+    def __init__(self, store: KeyValue) -> None:
+        self._store = store
+
+    def load(self, agent: str) -> Record | None:
+        """The record of an agent, None when there is none."""
+        data = self._store.get(KEY_PREFIX + agent)
+        return None if data is None else record_from_json(json.loads(data))
+
+    def save(self, record: Record) -> None:
+        """Keep a record; replaces the one before."""
+        data = json.dumps(record_to_json(record)).encode()
+        self._store.put(KEY_PREFIX + record.plan.agent, data)
+
+    def change(self, agent: str, **changes: object) -> Record | None:
+        """Change fields of a record that is there."""
+        record = self.load(agent)
+        if record is not None:
+            record = replace(record, **changes)  # type: ignore[arg-type]
+            self.save(record)
+        return record
+
+    def delete(self, agent: str) -> None:
+        """Forget an agent."""
+        self._store.delete(KEY_PREFIX + agent)
+
+    def agents(self) -> list[str]:
+        """Names of all agents that are kept."""
+        return sorted(key.removeprefix(KEY_PREFIX) for key in self._store.keys(KEY_PREFIX))
+
+
+def record_to_json(record: Record) -> dict[str, Any]:
+    """A record as JSON."""
+    plan = asdict(record.plan)
+    plan["directory"] = str(record.plan.directory)
+    for kind in ("sources", "channels", "sinks"):
+        parts: Mapping[str, PartPlan] = getattr(record.plan, kind)
+        plan[kind] = [_part_to_json(part) for part in parts.values()]
+    return {
+        "plan": plan,
+        "version": record.version,
+        "until_drained": record.until_drained,
+        "new_journal": record.new_journal,
+        "asked": record.asked,
+        "nodes": list(record.nodes),
+        "journals": dict(record.journals),
+    }
+
+
+def record_from_json(data: dict[str, Any]) -> Record:
+    """The inverse of record_to_json."""
+    plan = dict(data["plan"])
+    plan["directory"] = Path(plan["directory"])
+    for kind in ("sources", "channels", "sinks"):
+        plan[kind] = {part["name"]: _part_from_json(part) for part in plan[kind]}
+    return Record(**{**data, "plan": AgentPlan(**plan), "nodes": tuple(data["nodes"])})
+
+
+def _part_to_json(part: PartPlan) -> dict[str, Any]:
+    data = asdict(replace(part, interceptors=(), selector=None))
+    data["options"] = dict(part.options)
+    data["placement"] = part.placement.model_dump()
+    data["interceptors"] = [_part_to_json(inner) for inner in part.interceptors]
+    data["selector"] = _part_to_json(part.selector) if part.selector else None
+    return data
+
+
+def _part_from_json(data: dict[str, Any]) -> PartPlan:
+    selector = data["selector"]
+    return PartPlan(
+        **{
+            **data,
+            "channels": tuple(data["channels"]),
+            "placement": Placement(**data["placement"]),
+            "interceptors": tuple(_part_from_json(inner) for inner in data["interceptors"]),
+            "selector": _part_from_json(selector) if selector else None,
+        }
+    )
