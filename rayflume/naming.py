@@ -1,0 +1,71 @@
+"""Names in the lake, and the delivery ids they carry.
+
+    <path>/<partition>/part-<delivery>-<n>.parquet     rows
+    <path>/_rayflume/dead_letters/<delivery>-<n>.dead  rows that could not be decoded
+    <path>/_rayflume/staging/<delivery>-<n>.staged     bytes that are not published yet
+    <path>/_rayflume/schema/<version>.json             the agreed schemas
+
+Invariant: no two deliveries ever share an id, so no two share a name; and nothing under `_rayflume`
+ends in `.parquet`, because some readers take every `*.parquet` below a path.
+"""
+
+from __future__ import annotations
+
+import re
+
+RESERVED = "_rayflume"
+STAGING = f"{RESERVED}/staging"
+DEAD_LETTERS = f"{RESERVED}/dead_letters"
+SCHEMAS = f"{RESERVED}/schema"
+
+_JOURNAL = re.compile(r"[0-9a-f]{16}")
+_DELIVERY = re.compile(r"[0-9a-f]{16}-[0-9]+-[0-9]+")
+_FILE = re.compile(r"(?:part-)?([0-9a-f]{16}-[0-9]+-[0-9]+)-[0-9]+\.(?:parquet|dead|staged)")
+
+
+def delivery_id(journal: str, epoch: int, number: int) -> str:
+    """The id of a delivery: 16 hex digits of its journal, the owner's epoch, a number in it.
+
+    Raises ValueError for anything that could not be read back.
+    """
+    if not _JOURNAL.fullmatch(journal) or epoch < 0 or number < 0:
+        raise ValueError(f"no delivery id can be made of {journal!r}, {epoch} and {number}")
+    return f"{journal}-{epoch}-{number}"
+
+
+def parse_delivery(delivery: str) -> tuple[str, int, int]:
+    """Journal, epoch and number of a delivery id. Raises ValueError for any other text."""
+    if not _DELIVERY.fullmatch(delivery):
+        raise ValueError(
+            f"{delivery!r} is not a delivery id: <16 hex digits of the journal>-<epoch>-<number>"
+        )
+    journal, epoch, number = delivery.split("-")
+    return journal, int(epoch), int(number)
+
+
+def data_name(delivery: str, n: int) -> str:
+    """Name of the n-th file of rows of a delivery, to be put below its partition."""
+    return f"part-{delivery}-{n}.parquet"
+
+
+def dead_name(delivery: str, n: int) -> str:
+    """Path of the n-th dead-letter file of a delivery, relative to the lake's path."""
+    return f"{DEAD_LETTERS}/{delivery}-{n}.dead"
+
+
+def staged_name(delivery: str, n: int) -> str:
+    """Path of the n-th staged file of a delivery, relative to the lake's path."""
+    return f"{STAGING}/{delivery}-{n}.staged"
+
+
+def schema_name(version: int) -> str:
+    """Path of one version of the lake's schema, relative to the lake's path."""
+    return f"{SCHEMAS}/{version}.json"
+
+
+def delivery_of(path: str) -> str | None:
+    """The delivery that a data, dead-letter or staged file belongs to, read from its name; None for
+    a file of another name.
+    """
+    match = _FILE.fullmatch(path.rpartition("/")[2])
+    return match[1] if match else None

@@ -1,0 +1,200 @@
+"""One bucket, called through s3fs, with every failure turned into an error that says who acts.
+
+`ask` returns what the store said, also when it said no; `call` raises. No text has a secret in it:
+of a server's answer only its code is shown, and the message of codes that are not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import botocore.exceptions as boto
+import s3fs
+from fsspec.asyn import sync
+
+from rayflume.errors import RayflumeError, StorageDenied, StorageUnavailable
+
+if TYPE_CHECKING:
+    from rayflume.storage.s3 import S3
+
+_DENIED = {
+    "NoSuchBucket": "the bucket does not exist; create it or correct `path`",
+    "AccessDenied": "access is denied; these credentials need to list, read and write objects and "
+    "multipart uploads there",
+    "403": "access is denied; the credentials are wrong or may not do this (without the right to "
+    "list, a missing file looks like this, too)",
+    "AllAccessDisabled": "all access to the bucket is disabled by its owner",
+    "InvalidAccessKeyId": "the store does not know this access key; correct `access_key`",
+    "SignatureDoesNotMatch": "the secret key does not fit the access key; correct `secret_key`",
+    "ExpiredToken": "the credentials have expired; provide new ones",
+    "InvalidToken": "the session token of the credentials is not valid; provide new ones",
+    "RequestTimeTooSkewed": "the clock of this host is too far off; set it",
+    "PermanentRedirect": "the bucket is in another region; set `region`",
+    "301": "the bucket is in another region; set `region`",
+    "AuthorizationHeaderMalformed": "the bucket is in another region; set `region`",
+    "IllegalLocationConstraintException": "the bucket is in another region; set `region`",
+    "NotImplemented": "the store does not know a request that publishing exactly once needs",
+    "501": "the store does not know a request that publishing exactly once needs",
+    "InvalidBucketName": "the name of the bucket is not valid; correct `path`",
+}
+_BUSY = {
+    "SlowDown": "the store asks to slow down",
+    "503": "the store asks to slow down",
+    "429": "the store asks to slow down",
+    "TooManyRequests": "the store asks to slow down",
+    "ConditionalRequestConflict": "another request for the same file is under way",
+    "OperationAborted": "another request for the same file is under way",
+    "NoSuchUpload": "the upload is gone from the store; it must be staged anew",
+    "RequestTimeout": "the store waited too long for the request",
+    "409": "another request for the same file is under way",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the store answered. `code` is "" for success; `error` is what `call` would raise."""
+
+    code: str = ""
+    status: int = 200
+    data: Mapping[str, Any] = field(default_factory=dict)
+    error: RayflumeError | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+    @property
+    def absent(self) -> bool:
+        return self.code in {"NoSuchKey", "404"}
+
+
+class S3Client:
+    """Calls for one bucket. Thread-safe. Every call blocks for at most its time-outs and
+    retries.
+    """
+
+    def __init__(self, options: S3) -> None:
+        self.bucket = options.bucket
+        self.endpoint = options.endpoint or "Amazon S3"
+        config: dict[str, object] = {
+            "connect_timeout": options.connect_timeout / 1000,
+            "read_timeout": options.read_timeout / 1000,
+            "retries": {"total_max_attempts": options.retries + 1, "mode": "standard"},
+            "max_pool_connections": 2 * options.concurrency + 8,
+            # Stores other than Amazon's often do not know the newer checksums; the signature over
+            # plain HTTP and TLS otherwise guard the bytes on their way.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+        }
+        if options.endpoint:
+            config["s3"] = {"addressing_style": "path"}
+        self._fs = s3fs.S3FileSystem(
+            key=options.access_key and options.access_key.get_secret_value(),
+            secret=options.secret_key and options.secret_key.get_secret_value(),
+            endpoint_url=options.endpoint,
+            client_kwargs={"region_name": options.region} if options.region else {},
+            config_kwargs=config,
+            skip_instance_cache=True,
+            use_listings_cache=False,
+        )
+        self._fs.retries = 1  # botocore retries, with back-off and jitter; not twice
+
+    def ask(self, method: str, **arguments: object) -> Answer:
+        """One request for this bucket; an answer whatever happens. Blocks."""
+        try:
+            data = self._fs.call_s3(method, Bucket=self.bucket, **arguments)
+        except Exception as error:  # aiohttp, botocore, s3fs and asyncio each have their own tree
+            return self._failed(error, arguments)
+        return Answer(data=data)
+
+    def call(self, method: str, **arguments: object) -> Mapping[str, Any]:
+        """As `ask`, but raises StorageDenied or StorageUnavailable. Blocks."""
+        answer = self.ask(method, **arguments)
+        if answer.error is not None:
+            raise answer.error
+        return answer.data
+
+    def read(self, key: str) -> bytes | None:
+        """All bytes of one object; None when there is none. Blocks."""
+        answer = self.ask("get_object", Key=key)
+        if answer.absent:
+            return None
+        if answer.error is not None:
+            raise answer.error
+        try:
+            return bytes(sync(self._fs.loop, answer.data["Body"].read))
+        except Exception as error:
+            raise self._failed(error, {"Key": key}).error or error from error
+
+    def pages(self, method: str, markers: Mapping[str, str], **arguments: object) -> Iterator[Any]:
+        """All pages of a listing. `markers`: request parameter -> field of the answer it continues
+        from. Blocks.
+        """
+        place: dict[str, object] = {}
+        while True:
+            page = self.call(method, **arguments, **place)
+            yield page
+            following = {name: page[key] for name, key in markers.items() if page.get(key)}
+            if not page.get("IsTruncated") or not following or following == place:
+                return
+            place = following
+
+    def close(self) -> None:
+        """Close the connections. The next call would open new ones."""
+        creator = getattr(self._fs, "_s3creator", None)
+        if creator is not None:
+            with suppress(Exception):
+                sync(self._fs.loop, creator.__aexit__, None, None, None)
+
+    def _failed(self, error: Exception, arguments: Mapping[str, object]) -> Answer:
+        cause: BaseException = error
+        while cause.__cause__ is not None and not isinstance(cause, boto.ClientError):
+            cause = cause.__cause__
+        key = arguments.get("Key") or arguments.get("Prefix") or ""
+        place = f"s3://{self.bucket}/{key} at {self.endpoint}"
+        if isinstance(cause, boto.ClientError):
+            code = str(cause.response.get("Error", {}).get("Code", ""))
+            status = int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
+            text = str(cause.response.get("Error", {}).get("Message", ""))
+            return Answer(code, status, error=_refusal(code, status, text, place))
+        return Answer(type(error).__name__, 0, error=_no_answer(error, place))
+
+
+def _refusal(code: str, status: int, text: str, place: str) -> RayflumeError:
+    """The error for an answer of the store."""
+    if code in _DENIED:
+        return StorageDenied(f"{place}: {_DENIED[code]} ({code})", code=code)
+    if code in _BUSY:
+        return StorageUnavailable(f"{place}: {_BUSY[code]} ({code})", code=code)
+    said = "".join(char if char.isprintable() else "?" for char in text)[:200]
+    said = f"{code} {said}".strip() or f"status {status}"
+    if status >= 500 or status in {0, 408, 409, 412, 429}:
+        return StorageUnavailable(f"{place}: the store failed: {said}", code=code)
+    return StorageDenied(f"{place}: the store refused: {said}", code=code)
+
+
+def _no_answer(error: Exception, place: str) -> RayflumeError:
+    """The error for a request that got no answer, or was never sent."""
+    name = type(error).__name__
+    if type(error) is boto.HTTPClientError:  # it only wraps the error that says what happened
+        name = type(vars(error).get("kwargs", {}).get("error", error)).__name__
+    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
+        return StorageDenied(
+            f"{place}: no credentials were found; set `access_key` and `secret_key`, or AWS's own "
+            "environment variables or files",
+            code=name,
+        )
+    if isinstance(error, boto.SSLError):
+        return StorageDenied(
+            f"{place}: the certificate of the endpoint is not trusted; correct `endpoint` or "
+            "install its authority (AWS_CA_BUNDLE)",
+            code=name,
+        )
+    lost = boto.HTTPClientError | boto.ConnectionError | asyncio.TimeoutError | OSError
+    if isinstance(error, lost) or not isinstance(error, boto.BotoCoreError):
+        return StorageUnavailable(f"{place}: the store does not answer ({name})", code=name)
+    return StorageDenied(f"{place}: the request could not be made ({name})", code=name)

@@ -1,0 +1,287 @@
+"""A lake on S3 or a store that speaks its protocol.
+
+A file is staged as a multipart upload that is not completed, and published by completing it under
+the condition that the target does not exist. The upload carries the delivery's id as metadata from
+its beginning, and the object keeps it: so a second publish, or one whose answer was lost, looks at
+the target and knows its own. An upload is proven gone when the store says so and the target is not
+there after that.
+
+Nothing is cached: every look asks the store.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr, field_validator, model_validator
+
+from rayflume.component import Component, Context, component, option
+from rayflume.errors import Fatal, RayflumeError, StorageUnavailable, TargetTaken
+from rayflume.interfaces import Json, Published
+from rayflume.naming import STAGING, delivery_of
+from rayflume.storage import _paths
+from rayflume.storage._s3_client import Answer, S3Client
+from rayflume.storage._s3_upload import PartSenders, S3Writer
+from rayflume.units import ByteSize, Millis
+
+if TYPE_CHECKING:
+    from typing import Self
+
+_PATH = re.compile(r"s3[an]?://([A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9])(?:/(.*))?", re.DOTALL)
+_DELIVERY = "rayflume-delivery"
+_CREATION = "rayflume-creation"
+_GONE = {"NoSuchUpload", "InvalidPart"}
+
+
+@component
+class S3(Component):
+    """Objects on S3 or a compatible store that honours `If-None-Match: *`. Exactly once.
+
+    The credentials need to list the bucket, to read and write its objects, and to list and abort
+    multipart uploads. A store that does not list uploads by prefix keeps those of dead writers
+    until its own lifecycle rule removes them; give such a rule more days than a sink may be down.
+    """
+
+    path: str = option("Bucket and prefix of the lake.", example="s3://lake/clicks")
+    endpoint: str | None = option(
+        "URL of the store, for stores other than Amazon's. Default: Amazon S3, or what "
+        "AWS_ENDPOINT_URL says.",
+        default=None,
+        example="http://127.0.0.1:8333",
+    )
+    region: str | None = option(
+        "Region of the bucket. Default: what AWS's environment variables or files say.",
+        default=None,
+        example="eu-north-1",
+    )
+    access_key: SecretStr | None = option(
+        "Access key. Default: AWS's own chain (environment, files, the machine's role).",
+        default=None,
+    )
+    secret_key: SecretStr | None = option("Secret key; goes with `access_key`.", default=None)
+    part_bytes: ByteSize = option(
+        "Size of one part of an upload, at least 5MiB. Each open file holds up to one part in "
+        "memory, and `concurrency` parts of all files are under way.",
+        default=8 * 2**20,
+        example="8MiB",
+        ge=5 * 2**20,
+        le=5 * 2**30,
+    )
+    connect_timeout: Millis = option(
+        "How long to wait for a connection.", default=5_000, example="5s", ge=1
+    )
+    read_timeout: Millis = option(
+        "How long to wait for the next bytes of an answer.", default=60_000, example="60s", ge=1
+    )
+    retries: int = option(
+        "How often a failed request is sent again, with growing back-off, before the delivery is "
+        "told to come back later.",
+        default=4,
+        ge=0,
+        le=100,
+    )
+    concurrency: int = option("Requests under way at once.", default=4, ge=1, le=256)
+
+    @property
+    def bucket(self) -> str:
+        return _match(self.path)[1]
+
+    @property
+    def prefix(self) -> str:
+        """The prefix with a closing `/`, or "" for the whole bucket."""
+        trimmed = (_match(self.path)[2] or "").rstrip("/")
+        return f"{trimmed}/" if trimmed else ""
+
+    @field_validator("path")
+    @classmethod
+    def _bucket_and_prefix(cls, value: str) -> str:
+        prefix = (_match(value)[2] or "").rstrip("/")
+        if prefix:
+            _paths.split(prefix)
+        return value
+
+    @field_validator("endpoint")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        url = urlsplit(value)
+        if url.scheme not in {"http", "https"} or not url.hostname or url.path not in {"", "/"}:
+            raise ValueError("write a URL of scheme, host and port, like http://127.0.0.1:8333")
+        if url.username is not None:
+            raise ValueError("credentials do not belong in the URL; set access_key and secret_key")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _both_keys(self) -> Self:
+        if (self.access_key is None) != (self.secret_key is None):
+            raise ValueError("access_key and secret_key go together: set both or neither")
+        return self
+
+    def build(self, context: Context) -> S3Storage:
+        return S3Storage(self)
+
+
+class S3Storage:
+    """Storage below one prefix of a bucket. Thread-safe."""
+
+    def __init__(self, options: S3) -> None:
+        self._prefix = options.prefix
+        self._part_bytes = options.part_bytes
+        self._client = S3Client(options)
+        self._senders = PartSenders(self._client, options.concurrency)
+
+    def check(self) -> None:
+        """List, begin an upload and abort it: no object is left behind. Blocks."""
+        self._client.call("list_objects_v2", Prefix=self._prefix, MaxKeys=1)
+        key = f"{self._prefix}{STAGING}/check-{secrets.token_hex(8)}"
+        upload = self._client.call("create_multipart_upload", Key=key)
+        self._client.call("abort_multipart_upload", Key=key, UploadId=upload["UploadId"])
+
+    def stage(self, target: str, delivery: str) -> S3Writer:
+        """Begin an upload for the target. Blocks."""
+        _paths.target(target, delivery)
+        key = self._prefix + target
+        upload = self._client.call(
+            "create_multipart_upload", Key=key, Metadata={_DELIVERY: delivery}
+        )
+        return S3Writer(self._senders, target, key, str(upload["UploadId"]), self._part_bytes)
+
+    def publish(self, handles: Sequence[Mapping[str, Json]]) -> list[Published]:
+        """Complete all uploads in parallel; every one is tried before an error is raised.
+        Blocks.
+        """
+        outcomes = list(self._senders.pool.map(self._publish_one, handles))
+        errors = [outcome for outcome in outcomes if isinstance(outcome, RayflumeError)]
+        for error in sorted(errors, key=lambda error: not isinstance(error, Fatal)):
+            raise error
+        return [outcome for outcome in outcomes if isinstance(outcome, Published)]
+
+    def _publish_one(self, handle: Mapping[str, Json]) -> Published | RayflumeError:
+        target, delivery = _paths.target_in(handle)
+        upload = {"Key": self._prefix + target, "UploadId": _paths.text_in(handle, "upload_id")}
+        answer = self._client.ask(
+            "complete_multipart_upload",
+            **upload,
+            MultipartUpload={"Parts": _parts_in(handle)},
+            IfNoneMatch="*",
+        )
+        if answer.error is None:
+            return Published.LANDED
+        exists = answer.status == 412
+        gone = answer.code in _GONE
+        if answer.status >= 500:
+            # Some stores answer so for an upload that is gone; ask in another way.
+            gone = self._client.ask("list_parts", **upload).code == "NoSuchUpload"
+        if not exists and not gone:
+            return answer.error
+        return self._look(target, delivery, answer, gone=gone)
+
+    def _look(
+        self, target: str, delivery: str, answer: Answer, *, gone: bool
+    ) -> Published | RayflumeError:
+        """Whose file is at the target, after the store would not complete the upload."""
+        for _attempt in range(2):
+            head = self._client.ask("head_object", Key=self._prefix + target)
+            if head.ok:
+                owner = {k.lower(): v for k, v in head.data.get("Metadata", {}).items()}
+                if owner.get(_DELIVERY) == delivery:
+                    return Published.LANDED
+                return TargetTaken(
+                    f"s3://{self._client.bucket}/{self._prefix}{target} exists and is not of the "
+                    f"delivery {delivery}; move it away, then the sink goes on",
+                    path=target,
+                )
+            if not head.absent:
+                return head.error or StorageUnavailable(f"{target}: no answer")
+        if gone:
+            return Published.LOST
+        return answer.error or StorageUnavailable(f"{target}: no answer")
+
+    def discard(self, handle: Mapping[str, Json]) -> None:
+        """Abort the upload. Blocks."""
+        key = self._prefix + _paths.target_in(handle)[0]
+        upload_id = _paths.text_in(handle, "upload_id")
+        answer = self._client.ask("abort_multipart_upload", Key=key, UploadId=upload_id)
+        if answer.error is not None and answer.code not in {"NoSuchUpload", "404"}:
+            raise answer.error
+
+    def staged(self, journal: str) -> list[tuple[str, dict[str, Json]]]:
+        markers = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+        found: dict[str, tuple[str, dict[str, Json]]] = {}
+        for page in self._client.pages("list_multipart_uploads", markers, Prefix=self._prefix):
+            for upload in page.get("Uploads", []):
+                target = str(upload["Key"]).removeprefix(self._prefix)
+                delivery = delivery_of(target)
+                if delivery is not None and _paths.of_journal(delivery, journal):
+                    handle: dict[str, Json] = {"target": target, "upload_id": upload["UploadId"]}
+                    found[str(upload["UploadId"])] = (delivery, handle)
+        return list(found.values())
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Put if absent. A store that ignores the condition is only guarded by looking first: two
+        creators in the same moment could then both believe that they made it. Blocks.
+        """
+        _paths.visible(path)
+        key = self._prefix + path
+        if self._creation(key) is not None:
+            return False
+        token = secrets.token_hex(16)
+        answer = self._client.ask(
+            "put_object", Key=key, Body=data, IfNoneMatch="*", Metadata={_CREATION: token}
+        )
+        if answer.error is None:
+            return True
+        if answer.status != 412:
+            raise answer.error
+        # The condition also fails for the retry of a put whose answer was lost: whose is it?
+        return self._creation(key) == token
+
+    def _creation(self, key: str) -> str | None:
+        head = self._client.ask("head_object", Key=key)
+        if head.absent:
+            return None
+        if head.error is not None:
+            raise head.error
+        return str(head.data.get("Metadata", {}).get(_CREATION, ""))
+
+    def read(self, path: str) -> bytes:
+        _paths.visible(path)
+        data = self._client.read(self._prefix + path)
+        if data is None:
+            raise KeyError(path)
+        return data
+
+    def list(self, prefix: str) -> list[str]:
+        start = self._prefix + "".join(f"{name}/" for name in _paths.folder(prefix))
+        markers = {"ContinuationToken": "NextContinuationToken"}
+        paths = []
+        for page in self._client.pages("list_objects_v2", markers, Prefix=start):
+            keys = (str(entry["Key"]) for entry in page.get("Contents", []))
+            paths += [key.removeprefix(self._prefix) for key in keys if not key.endswith("/")]
+        return sorted(path for path in paths if not _paths.is_staging(path))
+
+    def close(self) -> None:
+        """Wait for requests under way, then close the connections. Blocks."""
+        self._senders.close()
+        self._client.close()
+
+
+def _match(path: str) -> re.Match[str]:
+    match = _PATH.fullmatch(path)
+    if match is None:
+        raise ValueError("write s3://bucket or s3://bucket/prefix; a bucket has 3 to 63 characters")
+    return match
+
+
+def _parts_in(handle: Mapping[str, Json]) -> list[dict[str, Json]]:
+    parts = handle.get("parts")
+    if not isinstance(parts, list) or not parts:
+        raise ValueError(f"not a handle of this storage, 'parts' is missing: {dict(handle)}")
+    return [
+        {"PartNumber": part["n"], "ETag": part["etag"]} for part in parts if isinstance(part, dict)
+    ]

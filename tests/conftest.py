@@ -1,0 +1,33 @@
+"""Fixtures that many test folders share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import S3Server, moto_server, weed_server
+
+from rayflume.clock import ManualClock
+from rayflume.component import Context
+from rayflume.metrics import Metrics
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    """Surroundings of a part under test: a clock moved by hand, relative paths in `tmp_path`."""
+    return Context("test", "part", ManualClock(), Metrics(), directory=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def moto_s3() -> Iterator[S3Server]:
+    """Moto's S3 server, one for the run: `moto_s3.bucket()` makes a fresh bucket."""
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def weed_s3() -> Iterator[S3Server]:
+    """A real S3 server that checks credentials, one for the run."""
+    with weed_server() as server:
+        yield server
