@@ -1,0 +1,121 @@
+"""What all formats share: which rows are bad and why, and the table of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from rayflume.batch import body_offsets
+from rayflume.interfaces import Decoded
+
+REASON_MAX = 256
+Indexes = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+NO_BODY = "the event has no body (a tombstone)"
+EMPTY = "the row is empty"
+NOT_UTF8 = "the row is not valid UTF-8"
+
+
+def clean(reason: str) -> str:
+    """A reason that is safe to log: control characters escaped, at most REASON_MAX characters."""
+    shown = "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in reason[: REASON_MAX + 1]
+    )
+    return shown if len(shown) <= REASON_MAX else shown[: REASON_MAX - 1] + "…"
+
+
+class Rows:
+    """The rows of one body array that are still good, and the reasons of those that are not."""
+
+    def __init__(self, body: pa.BinaryArray) -> None:
+        self.count = len(body)
+        self.body = body
+        self.index: Indexes | None = None
+        """Input index of each row of `body`; None: all, in order."""
+        self.reasons: dict[int, str] = {}
+
+    def drop(self, mask: Mask, reason: str) -> None:
+        """Mark the rows of `body` where `mask` is true as bad and take them out of it."""
+        if mask.any():
+            self.drop_each(dict.fromkeys(np.flatnonzero(mask).tolist(), reason))
+
+    def drop_each(self, reasons: dict[int, str]) -> None:
+        """Mark rows (by their place in `body`) as bad, each with its reason, and take them out."""
+        if not reasons:
+            return
+        places = np.fromiter(reasons, dtype=np.int64, count=len(reasons))
+        inputs = places if self.index is None else self.index[places]
+        self.reasons.update(
+            (index, clean(reason))
+            for index, reason in zip(inputs.tolist(), reasons.values(), strict=True)
+        )
+        keep = np.ones(len(self.body), dtype=np.bool_)
+        keep[places] = False
+        kept = np.flatnonzero(keep)
+        self.index = kept if self.index is None else self.index[kept]
+        self.body = self.body.take(pa.array(kept))
+
+    def drop_unreadable(self, *, empty: bool = True) -> None:
+        """Take out tombstones, (with `empty`) rows without a byte, and rows that are not UTF-8."""
+        if self.body.null_count:
+            self.drop(np.asarray(self.body.is_null()), NO_BODY)
+        if empty and len(self.body):
+            self.drop(np.diff(body_offsets(self.body)) == 0, EMPTY)
+        self.drop(not_utf8(self.body), NOT_UTF8)
+
+    def text(self) -> pa.StringArray:
+        """The rows as strings over the same buffers; only after `drop_unreadable`."""
+        return as_text(self.body)
+
+    def decoded(self, table: pa.RecordBatch) -> Decoded:
+        """The result: `table` has a row for each row of `body`."""
+        if table.num_rows != len(self.body) or len(self.body) + len(self.reasons) != self.count:
+            raise AssertionError("a format lost or doubled rows")
+        rows = None if self.index is None else pa.array(self.index)
+        return Decoded(table, rows, tuple(sorted(self.reasons.items())))
+
+
+def as_text(body: pa.BinaryArray) -> pa.StringArray:
+    """A binary array seen as strings, without a copy and without a look at its bytes."""
+    return pa.StringArray.from_buffers(
+        len(body), body.buffers()[1], body.buffers()[2], body.buffers()[0], -1, body.offset
+    )
+
+
+def not_utf8(body: pa.BinaryArray) -> Mask:
+    """True where a row is not valid UTF-8. Halves what fails, so valid input costs one pass."""
+    bad = np.zeros(len(body), dtype=np.bool_)
+    text = as_text(body)
+    todo = [(0, len(body))]
+    while todo:
+        start, stop = todo.pop()
+        try:
+            text.slice(start, stop - start).validate(full=True)
+        except pa.ArrowInvalid:
+            if stop - start == 1:
+                bad[start] = True
+            else:
+                middle = (start + stop) // 2
+                todo += [(start, middle), (middle, stop)]
+    return bad
+
+
+def record_batch(arrays: Sequence[pa.Array], schema: pa.Schema) -> pa.RecordBatch:
+    """Columns as one record batch of exactly this schema."""
+    return pa.RecordBatch.from_arrays(list(arrays), schema=schema)
+
+
+def joined(first: Decoded, second: Decoded, offset: int) -> Decoded:
+    """Two results of one schema as one; the input of `second` began at row `offset`."""
+    table = pa.Table.from_batches([first.table, second.table]).combine_chunks().to_batches()[0]
+    places = [
+        np.arange(len(part.table)) if part.rows is None else np.asarray(part.rows)
+        for part in (first, second)
+    ]
+    bad = first.bad + tuple((row + offset, reason) for row, reason in second.bad)
+    return Decoded(table, pa.array(np.concatenate([places[0], places[1] + offset])), bad)

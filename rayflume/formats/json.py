@@ -1,0 +1,219 @@
+"""JSON objects, one a row, to typed columns.
+
+The fast path is one strict read of the whole block. Only when that fails is the block scanned for
+what is wrong or new; see _json_scan. A value that does not fit its column makes its row bad: it is
+never null and never another value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from rayflume.batch import body_bytes
+from rayflume.component import Component, Context, component, option
+from rayflume.formats._convert import Misfits, convert, read_schema
+from rayflume.formats._json_read import Block, Problem, plain, read, screen
+from rayflume.formats._json_scan import Scan, settle
+from rayflume.formats._options import SCHEMA_DOC, DeclaredSchema
+from rayflume.formats._rows import Indexes, Rows, joined, record_batch
+from rayflume.interfaces import Decoded
+from rayflume.schema import Column, arrow_schema, columns_of, merge, parse_declared, prune, unseen
+
+BYTES_MAX = 256 * 1024**2
+"""Above so many bytes a block is decoded in halves: pyarrow.json counts bytes in 32 bits."""
+NO_COLUMNS = "no row so far has a field with a value, so there is no column to write"
+
+
+@component
+class Json(Component):
+    """JSON objects, one per event, to columns."""
+
+    fields: DeclaredSchema | None = option(
+        SCHEMA_DOC
+        + " A mapping instead of a type is a struct, a list of one type a list. Without it the "
+        "columns are inferred from the first rows (int64, float64, bool, string, struct, list) and "
+        "then kept.",
+        default=None,
+        alias="schema",
+        example={"user_id": "int64", "url": "string", "ts": "timestamp_ms"},
+    )
+    unknown_fields: Literal["evolve", "ignore"] = option(
+        "What becomes of fields that the schema does not name: `evolve` makes them columns from "
+        "then on, `ignore` leaves them out. Without a schema the first rows make the columns in "
+        "either case.",
+        default="evolve",
+    )
+
+    def build(self, context: Context) -> JsonFormat:
+        declared = parse_declared(self.fields) if self.fields is not None else ()
+        return JsonFormat(declared, evolve=self.unknown_fields == "evolve")
+
+
+class JsonFormat:
+    """Rows: as many out as in, good or bad, in order. Raises nothing for what a body holds."""
+
+    def __init__(self, declared: Sequence[Column] = (), *, evolve: bool = True) -> None:
+        self._declared = tuple(declared)
+        self._evolve = evolve
+        self._empty = pa.schema([])
+        """Fields that were only ever null, so that they do not send each block the slow way."""
+
+    @property
+    def declared(self) -> pa.Schema | None:
+        return arrow_schema(self._declared) if self._declared else None
+
+    def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded:
+        if body_bytes(body) > BYTES_MAX and len(body) > 1:
+            return self._halves(body, schema)
+        columns = self._columns(schema)
+        evolve = self._evolve or not columns
+        rows = Rows(body)
+        if len(body):
+            screen(rows)
+        arrays: list[pa.Array] | None = None
+        if len(rows.body) and columns:
+            arrays = self._fast(rows, columns, evolve)
+        if arrays is None and len(rows.body):
+            columns, arrays = self._careful(rows, columns, evolve)
+        if not columns and len(rows.body):
+            rows.drop(np.ones(len(rows.body), dtype=np.bool_), NO_COLUMNS)
+        kinds = arrow_schema(columns)
+        if arrays is None or not len(rows.body):
+            arrays = [pa.nulls(0, field.type) for field in kinds]
+        return rows.decoded(record_batch(arrays, kinds))
+
+    def _columns(self, schema: pa.Schema | None) -> tuple[Column, ...]:
+        if schema is None:
+            return self._declared
+        return columns_of(merge(schema, arrow_schema(self._declared)), self._declared)
+
+    def _halves(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded:
+        middle = len(body) // 2
+        first = self.decode(body.slice(0, middle), schema)
+        second = self.decode(body.slice(middle), first.table.schema)
+        if not second.table.schema.equals(first.table.schema):
+            first = self.decode(body.slice(0, middle), second.table.schema)
+        return joined(first, second, middle)
+
+    def _fast(self, rows: Rows, columns: Sequence[Column], evolve: bool) -> list[pa.Array] | None:
+        """All rows in one read, two if a number fails to convert; None when that does not work."""
+        block = Block(rows.body)
+        mode = "error" if evolve else "ignore"
+        table = read(block, (0, block.rows), merge(read_schema(columns), self._empty), mode)
+        if not isinstance(table, Problem):
+            return _typed(table, columns, rows)
+        if table.unexpected or table.row >= 0:
+            return None
+        relaxed = merge(read_schema(columns, relaxed=True), self._empty)
+        table = read(block, (0, block.rows), relaxed, mode)
+        return None if isinstance(table, Problem) else _exact(rows, table, columns)
+
+    def _careful(
+        self, rows: Rows, columns: tuple[Column, ...], evolve: bool
+    ) -> tuple[tuple[Column, ...], list[pa.Array]]:
+        """Drop what does not fit, add the columns that are new, and read again."""
+        base = read_schema(columns, relaxed=True)
+        block, known, judge = Block(rows.body), merge(base, self._empty), True
+        while block.rows:
+            scan = Scan(block, known, evolve=evolve, judge=judge)
+            scan.run()
+            known = scan.known
+            if scan.bad:
+                rows.drop_each(scan.bad)
+                block = Block(rows.body)
+            if not scan.judged:
+                break
+            judge = False
+        if evolve:
+            self._empty = unseen(known)
+            if block.rows and not prune(known).equals(base):
+                columns = self._grown(block, columns, prune(known))
+        if not block.rows:
+            return columns, [pa.nulls(0, column.type) for column in columns]
+        return columns, _final(rows, block, columns)
+
+    def _grown(
+        self, block: Block, columns: Sequence[Column], seen: pa.Schema
+    ) -> tuple[Column, ...]:
+        """`columns` and the new ones. All rows are asked, so that 1 and 1.5 make a double."""
+        base = read_schema(columns, relaxed=True)
+        table = read(block, (0, block.rows), base, "infer")
+        new = seen if isinstance(table, Problem) else prune(settle(table.schema))
+        return columns_of(merge(arrow_schema(columns), new), self._declared)
+
+
+def _typed(table: pa.Table, columns: Sequence[Column], rows: Rows) -> list[pa.Array]:
+    """The table's columns with their final types; rows with misfits are dropped from `rows`."""
+    misfits = Misfits()
+    arrays = convert(table, columns, misfits)
+    if misfits.reasons:
+        keep = np.ones(table.num_rows, dtype=np.bool_)
+        keep[list(misfits.reasons)] = False
+        rows.drop_each(misfits.reasons)
+        arrays = [array.filter(pa.array(keep)) for array in arrays]
+    return arrays
+
+
+def _final(rows: Rows, block: Block, columns: Sequence[Column]) -> list[pa.Array]:
+    """Read rows that are known to be well-formed; only numbers that do not fit are left to find."""
+    span = (0, block.rows)
+    table = read(block, span, read_schema(columns), "ignore")
+    if not isinstance(table, Problem):
+        return _typed(table, columns, rows)
+    table = read(block, span, read_schema(columns, relaxed=True), "ignore")
+    if not isinstance(table, Problem):
+        return _exact(rows, table, columns)
+    misfits = Misfits()
+    places, arrays = _halving(block, columns, misfits, np.arange(block.rows))
+    rows.drop_each(misfits.reasons)
+    order = pa.array(np.argsort(places))
+    return [array.take(order) for array in arrays]
+
+
+def _exact(rows: Rows, relaxed: pa.Table, columns: Sequence[Column]) -> list[pa.Array]:
+    """The columns of a table read with doubles for integers; those too large for that are read
+    anew.
+    """
+    misfits = Misfits()
+    arrays = convert(relaxed, columns, misfits)
+    vague = np.array(sorted(misfits.vague - set(misfits.reasons)), dtype=np.int64)
+    good = np.ones(relaxed.num_rows, dtype=np.bool_)
+    good[[*misfits.reasons, *vague.tolist()]] = False
+    order = np.flatnonzero(good)
+    arrays = [array.filter(pa.array(good)) for array in arrays]
+    if len(vague):
+        places, more = _halving(Block(rows.body.take(pa.array(vague))), columns, misfits, vague)
+        arrays = [pa.concat_arrays(pair) for pair in zip(arrays, more, strict=True)]
+        sort = np.argsort(np.concatenate([order, places]))
+        arrays = [array.take(pa.array(sort)) for array in arrays]
+    rows.drop_each(misfits.reasons)
+    return arrays
+
+
+def _halving(
+    block: Block, columns: Sequence[Column], misfits: Misfits, rows: Indexes
+) -> tuple[Indexes, list[pa.Array]]:
+    """Read strictly, halving what fails. Returns which of `rows` fit, and their columns."""
+    wanted, todo = read_schema(columns), [(0, block.rows)]
+    places, parts = [np.zeros(0, dtype=np.int64)], [[pa.nulls(0, c.type) for c in columns]]
+    while todo:
+        start, stop = todo.pop()
+        table = read(block, (start, stop), wanted, "ignore")
+        inner = Misfits()
+        arrays = [] if isinstance(table, Problem) else convert(table, columns, inner)
+        if isinstance(table, pa.Table) and not inner.reasons:
+            places.append(rows[start:stop])
+            parts.append(arrays)
+        elif stop - start > 1:
+            middle = (start + stop) // 2
+            todo += [(start, middle), (middle, stop)]
+        else:
+            text = plain(table.text) if isinstance(table, Problem) else inner.reasons[0]
+            misfits.reasons[int(rows[start])] = text
+    return np.concatenate(places), [
+        pa.concat_arrays(list(group)) for group in zip(*parts, strict=True)
+    ]
