@@ -1,0 +1,34 @@
+"""From a configuration file to an AgentPlan: plain, checked, picklable data. Builds nothing.
+
+load.py         YAML -> values that know their line
+check.py        values -> AgentPlan, all problems at once
+wiring.py       what must hold between the parts
+parts.py        one part's options -> its Component, errors as sentences
+fields.py       what a part's class declares
+environment.py  `${NAME}` in strings
+guarantee.py    what the plan promises, path by path
+host.py         what can be known on this host before anything starts
+"""
+
+from __future__ import annotations
+
+from rayflume.config.check import load, plan_of
+from rayflume.config.environment import resolve
+from rayflume.config.guarantee import Level, PathGuarantee, guarantees
+from rayflume.config.host import check_host
+from rayflume.config.parts import component_of
+from rayflume.config.plan import AgentPlan, PartPlan, Placement
+
+__all__ = [
+    "AgentPlan",
+    "Level",
+    "PartPlan",
+    "PathGuarantee",
+    "Placement",
+    "check_host",
+    "component_of",
+    "guarantees",
+    "load",
+    "plan_of",
+    "resolve",
+]
