@@ -240,17 +240,20 @@ class RayHost:
     def drain(self, key: Key, unterminated: bool) -> None:
         self._ask(key, "drain", unterminated)
 
-    def stop(self, key: Key) -> None:
-        try:
-            self._ask(key, "stop")
-        finally:
-            self.kill(key)
+    def stop(self, key: Key) -> Status | None:
+        self._ask(key, "stop")
+        last = self._ask(key, "status")
+        if isinstance(last, dict):
+            self._last[key] = last
+        self.kill(key)
+        return self._last.get(key)
 
-    def _ask(self, key: Key, method: str, *args: object) -> None:
+    def _ask(self, key: Key, method: str, *args: object) -> object:
         try:
-            ray.get(getattr(self._handles[key], method).remote(*args), timeout=30)
+            return ray.get(getattr(self._handles[key], method).remote(*args), timeout=30)
         except (RayActorError, GetTimeoutError, KeyError) as error:
             log.warning("%s of %s: %s", method, key[0], type(error).__name__)
+            return None
 
     def statuses(self, keys: list[Key]) -> Mapping[Key, Status | None]:
         now_ms = self._clock.monotonic_ms()

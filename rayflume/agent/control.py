@@ -31,7 +31,10 @@ class Host(Protocol):
     def start(self, key: Key) -> None: ...
     def kill(self, key: Key) -> None: ...
     def drain(self, key: Key, unterminated: bool) -> None: ...
-    def stop(self, key: Key) -> None: ...
+    def stop(self, key: Key) -> Status | None:
+        """Stop a part at a batch boundary; returns its last status. Blocks."""
+        ...
+
     def statuses(self, keys: list[Key]) -> Mapping[Key, Status | None]: ...
     def place(self, key: Key) -> tuple[int, str]:
         """Process id and node of a part; (0, "") when it does not run."""
@@ -101,7 +104,9 @@ class Control:
             elif action.verb is Verb.DRAIN:
                 self._host.drain(key, action.unterminated)
             else:
-                self._host.stop(key)
+                last = self._host.stop(key)
+                if last is not None:
+                    self._last[key] = last
                 self.supervisor.stopped(key)
         except RayflumeError as error:
             log.warning("%s of %s: %s", action.verb, key[0], error.message)

@@ -54,10 +54,12 @@ class InlineHost:
     def drain(self, key: Key, unterminated: bool) -> None:
         self._parts[key].drain(unterminated)
 
-    def stop(self, key: Key) -> None:
+    def stop(self, key: Key) -> Status | None:
         part = self._parts.get(key)
-        if part is not None:
-            part.stop()
+        if part is None:
+            return None
+        part.stop()
+        return part.status()
 
     def statuses(self, keys: list[Key]) -> Mapping[Key, Status | None]:
         return {key: self._parts[key].status() if key in self._parts else None for key in keys}

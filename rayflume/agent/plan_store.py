@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from rayflume.config import AgentPlan, PartPlan, Placement
+from rayflume.config import AgentPlan
 
 KEY_PREFIX = "agent/"
 
@@ -76,13 +75,8 @@ class PlanStore:
 
 def record_to_json(record: Record) -> dict[str, Any]:
     """A record as JSON."""
-    plan = asdict(record.plan)
-    plan["directory"] = str(record.plan.directory)
-    for kind in ("sources", "channels", "sinks"):
-        parts: Mapping[str, PartPlan] = getattr(record.plan, kind)
-        plan[kind] = [_part_to_json(part) for part in parts.values()]
     return {
-        "plan": plan,
+        "plan": record.plan.to_json(),
         "version": record.version,
         "until_drained": record.until_drained,
         "new_journal": record.new_journal,
@@ -94,30 +88,5 @@ def record_to_json(record: Record) -> dict[str, Any]:
 
 def record_from_json(data: dict[str, Any]) -> Record:
     """The inverse of record_to_json."""
-    plan = dict(data["plan"])
-    plan["directory"] = Path(plan["directory"])
-    for kind in ("sources", "channels", "sinks"):
-        plan[kind] = {part["name"]: _part_from_json(part) for part in plan[kind]}
-    return Record(**{**data, "plan": AgentPlan(**plan), "nodes": tuple(data["nodes"])})
-
-
-def _part_to_json(part: PartPlan) -> dict[str, Any]:
-    data = asdict(replace(part, interceptors=(), selector=None))
-    data["options"] = dict(part.options)
-    data["placement"] = part.placement.model_dump()
-    data["interceptors"] = [_part_to_json(inner) for inner in part.interceptors]
-    data["selector"] = _part_to_json(part.selector) if part.selector else None
-    return data
-
-
-def _part_from_json(data: dict[str, Any]) -> PartPlan:
-    selector = data["selector"]
-    return PartPlan(
-        **{
-            **data,
-            "channels": tuple(data["channels"]),
-            "placement": Placement(**data["placement"]),
-            "interceptors": tuple(_part_from_json(inner) for inner in data["interceptors"]),
-            "selector": _part_from_json(selector) if selector else None,
-        }
-    )
+    plan = AgentPlan.from_json(data["plan"])
+    return Record(**data | {"plan": plan, "nodes": tuple(data["nodes"])})
