@@ -1,0 +1,184 @@
+"""Events by HTTP: Flume's JSON, lines, or raw bodies. 200 means durable."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+
+from pydantic import SecretStr
+
+from rayflume.component import Component, Context, component, option
+from rayflume.errors import OptionError
+from rayflume.sources._http_server import HttpSource
+from rayflume.sources._http_settings import Settings, hash_token
+from rayflume.sources._stream import stream_prefix
+from rayflume.units import ByteSize, Millis
+
+
+@component
+class Http(Component):
+    """Receive events by HTTP. The answer 200 comes after the rows are durable in every required
+    channel.
+
+    `POST /` takes Flume's JSON list of `{"headers": {...}, "body": "..."}`, `POST /ndjson` one
+    event per line (empty lines are no events; the lines are not looked into: what is wrong with
+    one is found by the sink's format), `POST /raw` the request body as one event. A body may be
+    gzip. `GET /healthz` and `GET /readyz` are for load balancers and need no token.
+
+    A request is taken as a whole or not at all. 400: malformed. 401: wrong token. 413: too large.
+    422: another request was taken under the same Idempotency-Key. 503 with Retry-After: the
+    channel has no room, or the source is draining; send it again. A request with an
+    `Idempotency-Key` counts once however often it is sent, for as long as the channel keeps the
+    key. Without a key a repeated request is stored again; with several required channels also
+    one that was answered with 503 may be in some of them.
+    """
+
+    port: int = option(
+        "TCP port to listen on. 0 takes any free port; status shows which.",
+        example=8080,
+        ge=0,
+        le=65535,
+    )
+    bind: str = option(
+        "Address to listen on. Flume's default is 0.0.0.0; here it is loopback, and another one"
+        " needs a token.",
+        default="127.0.0.1",
+    )
+    id: str | None = option(
+        "Name of this source in the names of its streams and in its keys; the part's name if"
+        " absent. A source that is renamed still knows its keys when this names what it was called"
+        " before.",
+        default=None,
+        min_length=1,
+        example="web",
+    )
+    token: SecretStr | None = option(
+        "Secret that clients send as `Authorization: Bearer TOKEN`. Without it anybody who reaches"
+        " the port may send.",
+        default=None,
+    )
+    tls_certificate: str = option(
+        "PEM file with the certificate chain; with tls_key it turns on TLS 1.2 and 1.3.",
+        default="",
+    )
+    tls_key: str = option("PEM file with the private key of tls_certificate.", default="")
+    dangerously_allow_anonymous: bool = option(
+        "Listen on an address other than loopback without a token.", default=False
+    )
+    headers_from_request: list[str] = option(
+        "Request headers that become headers of every event of the request, in place of the"
+        " events' own of that name.",
+        factory=list,
+    )
+    max_request_bytes: ByteSize = option(
+        "Largest request body in bytes, also after decompression (which in any case is limited to"
+        " 64 MiB and 100:1).",
+        default=16 * 2**20,
+        ge=1,
+        le=2**30,
+    )
+    max_record_bytes: ByteSize = option(
+        "Largest event in bytes. A request with a larger one is refused with 413.",
+        default=2**20,
+        ge=1,
+    )
+    max_pending_bytes: ByteSize = option(
+        "Bytes of requests that may wait for the channel. Above it, requests are answered with"
+        " 503.",
+        default=64 * 2**20,
+        ge=1,
+    )
+    batch_bytes: ByteSize = option(
+        "Bytes of requests that are put into the channel together, with one fsync. One request is"
+        " never parted.",
+        default=8 * 2**20,
+        ge=1,
+        le=2**30,
+    )
+    max_connections: int = option(
+        "Open connections; a further one is answered with 503 and closed.", default=1_000, ge=1
+    )
+    max_connections_per_address: int = option(
+        "Open connections from one address. Raise it if clients come through a proxy.",
+        default=64,
+        ge=1,
+    )
+    header_timeout: Millis = option(
+        "Time in which the head of a request must arrive, in milliseconds.", default=10_000, ge=1
+    )
+    idle_timeout: Millis = option(
+        "Time after which a connection without a request is closed, in milliseconds.",
+        default=60_000,
+        ge=1,
+    )
+    min_body_rate: ByteSize = option(
+        "Bytes per second at which a request body must arrive, looked at after 5 seconds; a slower"
+        " one is answered with 408.",
+        default=1024,
+    )
+
+    def build(self, context: Context) -> HttpSource:
+        self._check()
+        token = None if self.token is None else hash_token(self.token.get_secret_value())
+        settings = Settings(
+            bind=self.bind,
+            port=self.port,
+            source=self.id or context.part,
+            life_prefix=stream_prefix(context, self.id) + "life/",
+            request_bytes_max=self.max_request_bytes,
+            record_bytes_max=self.max_record_bytes,
+            pending_bytes_max=self.max_pending_bytes,
+            batch_bytes=self.batch_bytes,
+            connections_max=self.max_connections,
+            connections_per_address_max=self.max_connections_per_address,
+            header_timeout_ms=self.header_timeout,
+            idle_timeout_ms=self.idle_timeout,
+            body_rate_min=self.min_body_rate,
+            headers_from_request=tuple(self.headers_from_request),
+            token_hash=token,
+            tls=self._tls(context),
+        )
+        return HttpSource(settings, context)
+
+    def _check(self) -> None:
+        if self.token is not None and not self.token.get_secret_value().strip():
+            raise OptionError("token: it is empty; set a secret or leave the option out")
+        open_to_all = self.token is None and not self.dangerously_allow_anonymous
+        if open_to_all and not _is_loopback(self.bind):
+            raise OptionError(
+                f"bind: {self.bind} can be reached from other hosts, and no token is set; set one"
+                " (or dangerously_allow_anonymous: true)"
+            )
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise OptionError("tls_certificate and tls_key: set both or none")
+        if self.max_pending_bytes < self.max_request_bytes:
+            raise OptionError("max_pending_bytes: it is less than max_request_bytes; raise it")
+        for name in self.headers_from_request:
+            if name.lower() in ("authorization", "proxy-authorization", "cookie"):
+                raise OptionError(f"headers_from_request: {name} carries secrets; leave it out")
+
+    def _tls(self, context: Context) -> ssl.SSLContext | None:
+        if not self.tls_certificate:
+            return None
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            # An encrypted key must fail here, not ask on the terminal.
+            tls.load_cert_chain(
+                context.path(self.tls_certificate), context.path(self.tls_key), password=""
+            )
+        except OSError as error:  # ssl.SSLError is one
+            files = f"{self.tls_certificate} and {self.tls_key}"
+            why = error.strerror or type(error).__name__
+            text = f"tls_certificate, tls_key: cannot use {files}: {why}; both must be PEM files"
+            raise OptionError(text) from error
+        return tls
+
+
+def _is_loopback(address: str) -> bool:
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
