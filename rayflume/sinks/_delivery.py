@@ -1,0 +1,293 @@
+"""One delivery of the Parquet sink: rows to open files, open files to staged files, a manifest.
+
+Rules:
+- Files of one partition in one delivery have disjoint row ranges, so that any of them can be
+  built again from its ranges alone.
+- A new schema version, a full file, and one file too many end files early; all else ends with the
+  delivery.
+- After an error of `write` the delivery is broken (unless agreeing on a schema failed, before
+  anything was written): bytes of it may be missing, so every further call raises again, and the
+  caller must `abandon` it and take its rows anew. `stage` may be asked again, and succeeds if the
+  store can still be brought to finish its uploads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from rayflume.batch import EventBatch, Extent
+from rayflume.errors import RayflumeError, StorageUnavailable
+from rayflume.interfaces import Manifest, StagedFile, StagedWriter
+from rayflume.naming import data_name, dead_name
+from rayflume.sinks._bucket import Ints
+from rayflume.sinks._dead import DEAD_SCHEMA, DeadRows, dead_table
+from rayflume.sinks._files import LakeFile
+from rayflume.sinks._lake import Lake
+from rayflume.sinks._split import Piece, Split
+
+STREAMS_MAX = 64
+OTHER_STREAMS = "*"
+_STAGE_THREADS = 4
+_KEEP_SHARE = 0.75
+
+Key: TypeAlias = "tuple[str, str]"
+"""("rows", directory), ("dead", "") or ("poison", reason)."""
+
+
+class ParquetDelivery:
+    """A DeliveryWriter. `write` in one thread, then `stage` in any other; `abandon` at any time
+    when neither runs.
+
+    A Retry from `write` means: abandon this delivery and release its rows, unless `broken` is
+    false; then the same call may be made again.
+    """
+
+    def __init__(self, lake: Lake, delivery: str) -> None:
+        self._lake = lake
+        self._delivery = delivery
+        self._begun_ms = lake.context.clock.now_ms()
+        self._open: dict[Key, LakeFile] = {}
+        self._staged: dict[int, StagedFile] = {}
+        self._staging = threading.Lock()
+        self._numbers = itertools.count()
+        self._version = 0
+        self._rows = self._written = self._dead = self._late = 0
+        self._times: dict[str, tuple[int, int]] = {}
+        self._error: Exception | None = None
+        self._manifest: Manifest | None = None
+
+    @property
+    def broken(self) -> bool:
+        return self._error is not None
+
+    def write(self, batch: EventBatch, position: int, poison: str = "") -> None:
+        """Decode, split by partition, encode what is full. Rows: all go to a file or to the dead
+        letters. Blocks. Raises SinkParked above the dead-letter limit.
+        """
+        self._raise_if_broken()
+        if not batch.num_rows:
+            return
+        if poison:
+            with self._breaking():
+                dead = DeadRows.all_of(batch, poison)
+                self._write_dead(batch, dead, position, ("poison", poison))
+        else:
+            version, schema, decoded = self._lake.decode(batch)
+            with self._breaking():
+                self._roll_to(version)
+                split = self._lake.splitter.split(batch, decoded, schema, self._begun_ms)
+                self._write_split(batch, split, schema, position)
+        self._rows += batch.num_rows
+        with self._breaking():
+            self._lake.limit.count(self._delivery, self._dead)
+            self._keep_to_budget()
+
+    def _write_split(
+        self, batch: EventBatch, split: Split, schema: pa.Schema, position: int
+    ) -> None:
+        for piece in split.pieces:
+            self._write_piece(piece, schema, position, batch.num_rows)
+            self._written += piece.table.num_rows
+        if len(split.dead):
+            self._write_dead(batch, split.dead, position, ("dead", ""))
+        self._late += split.late
+        if split.times is not None:
+            note_times(self._times, batch.extents, split.times, split.time_origin)
+
+    def _write_piece(self, piece: Piece, schema: pa.Schema, position: int, count: int) -> None:
+        """Rows of one partition; a file that is full ends, and the next begins with the very next
+        row.
+        """
+        key, done, start = ("rows", piece.directory), 0, position
+        while done < piece.table.num_rows:
+            file = self._file(key, schema)
+            room = self._lake.roll.rows - file.rows if self._lake.roll.rows else None
+            part = piece.table.slice(done, room)
+            done += part.num_rows
+            stop = position + count
+            if done < piece.table.num_rows:
+                stop = position + (done if piece.origin is None else int(piece.origin[done]))
+            file.append(part, start, stop)
+            start = stop
+            self._finish_if_full(key, file)
+
+    def _write_dead(self, batch: EventBatch, dead: DeadRows, position: int, key: Key) -> None:
+        file = self._file(key, DEAD_SCHEMA)
+        table = dead_table(batch, dead, position, self._begun_ms)
+        file.append(table, position, position + batch.num_rows)
+        self._dead += len(dead)
+        self._finish_if_full(key, file)
+
+    def _file(self, key: Key, schema: pa.Schema) -> LakeFile:
+        """The open file of a key, or a new one. Moves it to the end: the first is the one that was
+        not used for the longest time.
+        """
+        file = self._open.pop(key, None)
+        if file is None:
+            self._close_oldest(self._lake.roll.open_files - 1)
+            kind, text = key
+            number = next(self._numbers)
+            name = data_name(self._delivery, number)
+            target = f"{text}/{name}" if text else name
+            if kind != "rows":
+                target = dead_name(self._delivery, number)
+            file = LakeFile(target, schema, self._version, self._lake.files, self._stage_file)
+            file.number = number
+            file.note = {"begun_ms": self._begun_ms}
+            if kind == "poison":
+                file.note = {**file.note, "poison": text}
+        self._open[key] = file
+        return file
+
+    def _stage_file(self, target: str) -> StagedWriter:
+        return self._lake.storage.stage(target, self._delivery)
+
+    def _close_oldest(self, keep: int) -> None:
+        while len(self._open) > max(keep, 0):
+            self._finish(next(iter(self._open)))
+
+    def _finish_if_full(self, key: Key, file: LakeFile) -> None:
+        roll = self._lake.roll
+        if 0 < roll.rows <= file.rows or 0 < roll.bytes <= file.encoded:
+            self._finish(key)
+
+    def _finish(self, key: Key) -> None:
+        file = self._open[key]
+        staged = file.finish()
+        with self._staging:
+            self._staged[file.number] = staged
+            del self._open[key]
+
+    def _roll_to(self, version: int) -> None:
+        """Files have one schema, and so do the dead letters: what is a bad row depends on it."""
+        if version != self._version:
+            self._finish_all([key for key in self._open if key[0] != "poison"])
+            self._version = version
+
+    def _finish_all(self, keys: list[Key]) -> None:
+        """Several at once: encoding and uploading leave the interpreter to others."""
+        if len(keys) < 2:
+            for key in keys:
+                self._finish(key)
+            return
+        threads = min(_STAGE_THREADS, len(keys))
+        with ThreadPoolExecutor(threads, thread_name_prefix="stage") as pool:
+            for done in [pool.submit(self._finish, key) for key in keys]:
+                done.result()
+
+    def _keep_to_budget(self) -> None:
+        """Over the budget, write the largest as row groups; if what the store's client holds is too
+        much even then, end the files it holds most of.
+        """
+        allowed = self._lake.budget.allowance(self._delivery)
+        held = self._hold()
+        if held <= allowed:
+            return
+        for key in self._largest(lambda file: file.buffered):
+            held -= self._flush(key)
+            if held <= allowed * _KEEP_SHARE:
+                break
+        if held > allowed:
+            for key in self._largest(lambda file: file.held):
+                held -= self._open[key].buffered + self._open[key].held
+                self._finish(key)
+                if held <= allowed * _KEEP_SHARE:
+                    break
+        self._hold()
+
+    def _largest(self, size: Callable[[LakeFile], int]) -> list[Key]:
+        return sorted(self._open, key=lambda key: -size(self._open[key]))
+
+    def _flush(self, key: Key) -> int:
+        """Write what a file has buffered, or end it if it would be one upload too many. Bytes that
+        are not held any more.
+        """
+        file = self._open[key]
+        before = file.buffered + file.held
+        uploads = 0 if file.open_at_store else sum(f.open_at_store for f in self._open.values())
+        if uploads >= self._lake.roll.uploads:
+            self._finish(key)
+            return before
+        file.flush()
+        return before - file.held
+
+    def _hold(self) -> int:
+        held = sum(file.buffered + file.held for file in self._open.values())
+        self._lake.budget.hold(self._delivery, held, len(self._open))
+        return held
+
+    def stage(self) -> Manifest:
+        """End all files. Blocks until every byte is durable at the store."""
+        if self._manifest is None:
+            self._raise_if_broken()
+            self._finish_all(list(self._open))
+            self._lake.budget.hold(self._delivery, 0, 0)
+            if self._late:
+                self._lake.context.metrics.add("EventLateCount", self._late)
+            self._manifest = Manifest(
+                delivery=self._delivery,
+                sink=self._lake.context.part,
+                files=tuple(self._staged[number] for number in sorted(self._staged)),
+                rows=self._rows,
+                written=self._written,
+                dead=self._dead,
+                event_times=self._times,
+            )
+        return self._manifest
+
+    def abandon(self) -> None:
+        """Delete what was staged, as far as the store answers; the rest is collected later."""
+        self._error = self._error or StorageUnavailable(f"delivery {self._delivery} was given up")
+        for file in self._open.values():
+            with suppress(RayflumeError):
+                file.abort()
+        for staged in self._staged.values():
+            with suppress(RayflumeError):
+                self._lake.storage.discard(staged.handle)
+        self._open.clear()
+        self._staged.clear()
+        self._lake.budget.hold(self._delivery, 0, 0)
+        self._lake.limit.abandoned(self._delivery)
+
+    def _raise_if_broken(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    @contextmanager
+    def _breaking(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._error = error
+            raise
+
+
+def note_times(
+    known: dict[str, tuple[int, int]], extents: tuple[Extent, ...], times: Ints, origin: Ints | None
+) -> None:
+    """Widen the lowest and highest event time of each stream. Above STREAMS_MAX streams all others
+    share one entry.
+    """
+    ends = np.cumsum([extent.rows for extent in extents], dtype=np.int64)
+    if origin is not None:
+        ends = np.searchsorted(origin, ends)
+    starts = np.concatenate([[0], ends[:-1]])
+    filled = np.flatnonzero(ends > starts)
+    if not len(filled):
+        return
+    lows = np.minimum.reduceat(times, starts[filled]).tolist()
+    highs = np.maximum.reduceat(times, starts[filled]).tolist()
+    for place, low, high in zip(filled.tolist(), lows, highs, strict=True):
+        stream = extents[place].stream
+        if stream not in known and len(known) >= STREAMS_MAX:
+            stream = OTHER_STREAMS
+        before = known.get(stream, (low, high))
+        known[stream] = (min(before[0], low), max(before[1], high))

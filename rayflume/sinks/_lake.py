@@ -1,0 +1,128 @@
+"""What all deliveries of one Parquet sink share."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from rayflume.batch import EventBatch
+from rayflume.component import Context
+from rayflume.errors import SinkParked
+from rayflume.interfaces import Decoded, Format, Storage
+from rayflume.sinks._budget import Budget
+from rayflume.sinks._files import FileSettings
+from rayflume.sinks._schema_log import SchemaLog
+from rayflume.sinks._split import Splitter
+
+
+@dataclass(frozen=True)
+class RollSettings:
+    """Encoded bytes and rows after which a file ends (0: never), how many may be open, and how many
+    of those may have an upload or descriptor at the store.
+    """
+
+    bytes: int
+    rows: int
+    open_files: int
+    uploads: int
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Storage, schema, format and settings. Thread-safe."""
+
+    context: Context
+    storage: Storage
+    format: Format
+    schemas: SchemaLog
+    splitter: Splitter
+    files: FileSettings
+    roll: RollSettings
+    budget: Budget
+    limit: DeadLetterLimit
+
+    def decode(self, batch: EventBatch) -> tuple[int, pa.Schema, Decoded]:
+        """The rows with the agreed schema; fields nobody knew become columns first, and then all
+        rows are decoded again, so that what a row becomes depends on the schema version alone.
+
+        Raises StorageUnavailable when a new version cannot be agreed on now. Blocks.
+        """
+        while True:
+            version, schema = self.schemas.current()
+            decoded = self.format.decode(batch.body, self.decoded_part(schema))
+            self.schemas.agree(self._new_fields(decoded))
+            if self.schemas.current()[0] == version:
+                return version, self._usable(schema), decoded
+
+    def declared_columns(self) -> pa.Schema | None:
+        """The format's declared columns and the header columns; None when they are inferred."""
+        declared = self.format.declared
+        return None if declared is None else self._with_headers(list(declared))
+
+    def decode_as(self, batch: EventBatch, version: int) -> tuple[pa.Schema, Decoded]:
+        """The rows as they were decoded with an earlier version."""
+        schema = self.schemas.version(version)
+        decoded = self.format.decode(batch.body, self.decoded_part(schema))
+        return self._usable(schema), decoded
+
+    def decoded_part(self, schema: pa.Schema | None) -> pa.Schema | None:
+        """The columns that come from bodies; None when none is known yet."""
+        if schema is None:
+            return None
+        kept = [f for f in schema if f.name not in self.splitter.header_columns]
+        return pa.schema(kept) if kept else None
+
+    def _new_fields(self, decoded: Decoded) -> pa.Schema:
+        headers = self.splitter.header_columns
+        fields = [f for f in decoded.table.schema if f.name not in headers]
+        if not fields:
+            return pa.schema([])
+        return self._with_headers(fields)
+
+    def _with_headers(self, fields: list[pa.Field]) -> pa.Schema:
+        headers = [pa.field(name, pa.string()) for name in self.splitter.header_columns]
+        return pa.schema([*fields, *headers])
+
+    def _usable(self, schema: pa.Schema | None) -> pa.Schema:
+        """The schema of files. Raises SinkParked when its types do not suit the options."""
+        if schema is None:
+            return pa.schema([])
+        problem = self.splitter.misfit(schema)
+        if problem:
+            raise SinkParked(problem)
+        return schema
+
+
+@dataclass
+class DeadLetterLimit:
+    """Counts dead letters since the sink started, open deliveries included. Thread-safe.
+
+    `rows`: the limit, 0 for none.
+    """
+
+    rows: int
+    _published: int = 0
+    _open: dict[str, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, delivery: str, dead: int) -> None:
+        """Raises SinkParked above the limit."""
+        with self._lock:
+            self._open[delivery] = dead
+            total = self._published + sum(self._open.values())
+        if 0 < self.rows < total:
+            raise SinkParked(
+                f"{total} rows would be dead letters since this sink started, above "
+                f"dead_letter_limit: {self.rows}; their rows are kept: mend the schema or the "
+                "input, or raise the limit, and start the sink again"
+            )
+
+    def published(self, delivery: str) -> None:
+        with self._lock:
+            self._published += self._open.pop(delivery, 0)
+
+    def abandoned(self, delivery: str) -> None:
+        with self._lock:
+            self._open.pop(delivery, None)

@@ -1,0 +1,81 @@
+"""Files whose staged bytes were lost, built anew from their rows.
+
+What a row becomes depends only on the row, the options, the recorded schema version and the time
+the delivery began (kept in each file's handle); so the new file has the very same rows.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from rayflume.batch import EventBatch
+from rayflume.errors import JournalDamaged
+from rayflume.interfaces import Json, Manifest, RowRange, StagedFile, StagedWriter
+from rayflume.sinks._dead import DEAD_SCHEMA, DeadRows, dead_table
+from rayflume.sinks._files import LakeFile
+from rayflume.sinks._lake import Lake
+
+Read = Callable[[Sequence[RowRange]], Iterable[tuple[int, EventBatch]]]
+
+
+def rebuild(lake: Lake, manifest: Manifest, lost: Sequence[StagedFile], read: Read) -> Manifest:
+    """The manifest with every lost file staged again. Blocks.
+
+    Raises JournalDamaged when the rows of a file cannot be found again.
+    """
+    built = {file.target: _rebuild_file(lake, manifest.delivery, file, read) for file in lost}
+    files = tuple(built.get(file.target, file) for file in manifest.files)
+    return replace(manifest, files=files)
+
+
+def _rebuild_file(lake: Lake, delivery: str, lost: StagedFile, read: Read) -> StagedFile:
+    def stage(target: str) -> StagedWriter:
+        return lake.storage.stage(target, delivery)
+
+    schema = DEAD_SCHEMA if lost.dead else lake.schemas.version(lost.schema_version)
+    if schema is None:
+        raise JournalDamaged(f"{lost.target} of delivery {delivery} has rows but no schema version")
+    file = LakeFile(lost.target, schema, lost.schema_version, lake.files, stage)
+    file.note = {name: lost.handle[name] for name in ("begun_ms", "poison") if name in lost.handle}
+    try:
+        for position, batch in read(lost.ranges):
+            _add_rows(lake, lost, file, position, batch)
+        if file.rows != lost.rows:
+            raise JournalDamaged(
+                f"{lost.target} of delivery {delivery} had {lost.rows} rows, but {file.rows} were "
+                "found again: the options that decide where a row goes must be those it was "
+                "written with"
+            )
+        file.ranges = list(lost.ranges)
+        return file.finish()
+    except BaseException:
+        file.abort()
+        raise
+
+
+def _add_rows(
+    lake: Lake, lost: StagedFile, file: LakeFile, position: int, batch: EventBatch
+) -> None:
+    stop = position + batch.num_rows
+    begun_ms = _number(lost.handle.get("begun_ms"))
+    poison = lost.handle.get("poison")
+    if isinstance(poison, str):
+        dead = DeadRows.all_of(batch, poison)
+        file.append(dead_table(batch, dead, position, begun_ms), position, stop)
+        return
+    schema, decoded = lake.decode_as(batch, lost.schema_version)
+    split = lake.splitter.split(batch, decoded, schema, begun_ms)
+    if lost.dead:
+        if len(split.dead):
+            file.append(dead_table(batch, split.dead, position, begun_ms), position, stop)
+        return
+    directory = posixpath.dirname(lost.target)
+    for piece in split.pieces:
+        if piece.directory == directory:
+            file.append(piece.table, position, stop)
+
+
+def _number(value: Json) -> int:
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,293 @@
+"""The lake sink: decoded rows as partitioned Parquet files, staged, then published once."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, tzinfo
+from typing import Annotated, ClassVar, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+from rayflume.batch import EventBatch
+from rayflume.component import Component, Context, component, nested, option
+from rayflume.errors import ConfigError, OptionError
+from rayflume.interfaces import (
+    DeliveryLimits,
+    DeliveryWriter,
+    Format,
+    Manifest,
+    Published,
+    RowRange,
+    StagedFile,
+    Storage,
+)
+from rayflume.lake import storage_for, storage_options
+from rayflume.sinks._bucket import Partitioning
+from rayflume.sinks._budget import Budget
+from rayflume.sinks._delivery import ParquetDelivery
+from rayflume.sinks._files import FileSettings
+from rayflume.sinks._lake import DeadLetterLimit, Lake, RollSettings
+from rayflume.sinks._rebuild import rebuild
+from rayflume.sinks._schema_log import SchemaLog
+from rayflume.sinks._split import Splitter
+from rayflume.units import ByteSize, Millis
+
+MIB = 1 << 20
+
+
+class Roll(BaseModel):
+    """When files end. 0 switches a rule off."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes: ByteSize = option(
+        "Encoded bytes in the store after which a file ends and its successor opens. A file can be "
+        "larger by up to one row group.",
+        default=128 * MIB,
+        example="128MiB",
+    )
+    rows: int = option("Rows after which a file ends, exactly.", default=0, ge=0)
+    age: Millis = option(
+        "Time after its first row after which a delivery ends, and all its files with it.",
+        default=300_000,
+        example="5min",
+    )
+    idle: Millis = option("Time without a new row after which a delivery ends.", default=0)
+
+
+@component
+class Parquet(Component):
+    """Writes rows as Parquet files into a lake, each row exactly once."""
+
+    staged: ClassVar[bool] = True
+
+    path: str = option(
+        "The lake: a directory, or s3://bucket/prefix.", example="lake/clicks", min_length=1
+    )
+    storage: dict[str, object] = option(
+        "Options of the storage that the path names, such as endpoint and credentials.",
+        factory=dict,
+    )
+    format: Annotated[Component, nested("format")] = option(
+        "How bodies become columns: a format's type and its options.", example={"type": "text"}
+    )
+    event_time: str | None = option(
+        "Decoded column, else header, with the time of the event, which the time escapes of "
+        "`partition_by` read: a timestamp, or epoch milliseconds. Default: the header `timestamp`.",
+        default="",
+        example="ts",
+    )
+    event_time_missing: Literal["dead_letter", "ingest_time"] = option(
+        "What becomes of a row without event time: it goes to the dead letters, or it gets the "
+        "time at which its delivery began.",
+        default="dead_letter",
+    )
+    partition_by: list[str] = option(
+        "One item for each directory level, as name=pattern with Flume's time escapes, and "
+        "%{name} for a column or header. Values are escaped as Hive does.",
+        factory=list,
+        example=["dt=%Y-%m-%d", "hour=%H"],
+    )
+    time_zone: str = option(
+        "Zone of the time escapes, such as Europe/Oslo. Flume takes the host's zone; here it is "
+        "UTC, so that all hosts agree.",
+        default="UTC",
+    )
+    header_columns: list[str] = option(
+        "Event headers that become string columns of the same names. A field of a body with such a "
+        "name is left out.",
+        factory=list,
+        example=["host"],
+    )
+    roll: Roll = option("When files end.", factory=Roll)
+    delivery_bytes: ByteSize = option(
+        "Body bytes after which a delivery ends.", default=1024 * MIB, ge=1
+    )
+    codec: Literal["snappy", "zstd", "lz4", "gzip", "none"] = option(
+        "Compression of the columns.", default="snappy"
+    )
+    row_group_bytes: ByteSize = option(
+        "Decoded bytes per row group.", default=16 * MIB, ge=1024, example="16MiB"
+    )
+    row_group_rows: int = option(
+        "Rows per row group, if that is reached first; 0: no limit.", default=0, ge=0
+    )
+    buffer_bytes: ByteSize = option(
+        "Decoded bytes that all open files may hold together. Above it the largest are written as "
+        "row groups, however small. While one delivery is being published the next may hold a "
+        "quarter more.",
+        default=256 * MIB,
+        ge=MIB,
+    )
+    max_open_files: int = option(
+        "Files that may be open in a delivery, as in Flume; above it the one that was not used for "
+        "the longest time ends. It bounds what a flood of distinct partition values can do.",
+        default=5000,
+        ge=1,
+    )
+    dead_letter_limit: int = option(
+        "Rows that may become dead letters since the sink started; above it the sink stops, keeps "
+        "its rows and publishes nothing until an operator starts it again. 0: no limit.",
+        default=0,
+        ge=0,
+    )
+
+    @field_validator("partition_by")
+    @classmethod
+    def _patterns(cls, value: list[str]) -> list[str]:
+        names = [pattern.name for pattern in Partitioning(value).patterns if pattern.name]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the partition name {name!r} is there twice")
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        try:
+            _zone(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"unknown time zone {value!r}; write UTC or Europe/Oslo") from None
+        return value
+
+    @model_validator(mode="after")
+    def _times_have_a_source(self) -> Parquet:
+        if self.event_time is None and Partitioning(self.partition_by).uses_time:
+            raise ValueError(
+                "partition_by has time escapes, but event_time is null: name the column or header "
+                "that holds the time of the event"
+            )
+        twice = {n for n in self.header_columns if self.header_columns.count(n) > 1}
+        if twice:
+            raise ValueError(f"header_columns names {sorted(twice)[0]!r} twice")
+        return self
+
+    def check(self, context: Context) -> list[str]:
+        """Wrong storage options, and columns that cannot go together."""
+        try:
+            storage_options(self.path, self.storage)
+            self._check_columns(self.format.build(context))
+        except ConfigError as error:
+            return [error.message]
+        return []
+
+    def build(self, context: Context) -> ParquetSink:
+        form: Format = self.format.build(context)
+        self._check_columns(form)
+        storage = storage_for(self.path, self.storage, context)
+        metadata = {"rayflume.agent": context.agent, "rayflume.sink": context.part}
+        files = FileSettings(self.codec, self.row_group_bytes, self.row_group_rows, metadata)
+        lake = Lake(
+            context,
+            storage,
+            form,
+            SchemaLog(storage),
+            self._splitter(),
+            files,
+            RollSettings(self.roll.bytes, self.roll.rows, self.max_open_files, _uploads_max()),
+            Budget(self.buffer_bytes, context.metrics),
+            DeadLetterLimit(self.dead_letter_limit),
+        )
+        limits = DeliveryLimits(self.delivery_bytes, 0, self.roll.age, self.roll.idle)
+        return ParquetSink(lake, limits)
+
+    def _check_columns(self, form: Format) -> None:
+        declared = form.declared
+        if declared is None:
+            return
+        for name in self.header_columns:
+            if name in declared.names:
+                raise OptionError(
+                    f"header_columns: {name!r} is also a column of the format; rename one of them"
+                )
+        for pattern in Partitioning(self.partition_by).patterns:
+            if pattern.name in declared.names:
+                raise OptionError(
+                    f"partition_by: {pattern.name!r} is also a column of the format, and readers "
+                    f"cannot tell them apart; name the partition otherwise"
+                )
+        problem = self._splitter().misfit(declared)
+        if problem:
+            raise OptionError(problem)
+
+    def _splitter(self) -> Splitter:
+        return Splitter(
+            Partitioning(self.partition_by, _zone(self.time_zone)),
+            self.event_time or "",
+            self.event_time_missing == "ingest_time",
+            tuple(self.header_columns),
+        )
+
+
+class ParquetSink:
+    """A Sink. Thread-safe but for its deliveries, of which each has one writer at a time."""
+
+    staged: ClassVar[bool] = True
+
+    def __init__(self, lake: Lake, limits: DeliveryLimits) -> None:
+        self._lake = lake
+        self._limits = limits
+
+    @property
+    def storage(self) -> Storage:
+        return self._lake.storage
+
+    def open(self) -> None:
+        """Check that the lake can be written to and agree on the declared columns. Blocks.
+
+        Raises StorageDenied, StorageUnavailable, and OptionError for a type that is not the lake's.
+        """
+        self._lake.storage.check()
+        self._lake.schemas.open(self._lake.declared_columns())
+
+    def begin(self, delivery: str) -> DeliveryWriter:
+        return ParquetDelivery(self._lake, delivery)
+
+    def publish(self, manifest: Manifest) -> list[StagedFile]:
+        if not manifest.files:
+            return []
+        outcomes = self._lake.storage.publish([file.handle for file in manifest.files])
+        lost = [
+            file
+            for file, outcome in zip(manifest.files, outcomes, strict=True)
+            if outcome is Published.LOST
+        ]
+        if not lost:
+            self._lake.limit.published(manifest.delivery)
+        return lost
+
+    def rebuild(
+        self,
+        manifest: Manifest,
+        lost: Sequence[StagedFile],
+        read: Callable[[Sequence[RowRange]], Iterable[tuple[int, EventBatch]]],
+    ) -> Manifest:
+        return rebuild(self._lake, manifest, lost, read)
+
+    def collect(self, journal: str, garbage: Callable[[Sequence[str]], list[str]]) -> None:
+        """Delete staged bytes that nobody will publish. Blocks."""
+        staged = self._lake.storage.staged(journal)
+        dead = set(garbage(sorted({delivery for delivery, _ in staged})))
+        for delivery, handle in staged:
+            if delivery in dead:
+                self._lake.storage.discard(handle)
+
+    def limits(self) -> DeliveryLimits:
+        return self._limits
+
+    def close(self) -> None:
+        self._lake.storage.close()
+
+
+def _uploads_max() -> int:
+    """A quarter of the descriptors of this process: two deliveries may be open, and others live
+    here, too.
+    """
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, soft // 4) if soft != resource.RLIM_INFINITY else 1 << 16
+
+
+def _zone(name: str) -> tzinfo:
+    return UTC if name.upper() == "UTC" else ZoneInfo(name)
