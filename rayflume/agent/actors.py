@@ -18,6 +18,7 @@ import pyarrow as pa
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
+from rayflume.agent.lean import spare_pandas
 from rayflume.agent.parts import ChannelPart, Part, Place, Status, build_part
 from rayflume.clock import SystemClock
 from rayflume.errors import ChannelClosed, RayflumeError
@@ -58,6 +59,7 @@ class PartActor:
 
     def __init__(self, assignment: Assignment) -> None:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        spare_pandas()
         self._assignment = assignment
         self._clock = SystemClock()
         self._heard_ms = self._clock.monotonic_ms()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rayflume.agent.parts import Status
+from rayflume.agent.runner import describe
 from rayflume.agent.supervisor import Action, Key, Phase, Supervisor, Verb
 from rayflume.clock import Clock
 from rayflume.component import lookup
@@ -77,7 +78,10 @@ class Control:
     def run(self) -> None:
         """Watch until the agent has ended."""
         while self.supervisor.phase is not Phase.ENDED:
-            self.tick()
+            try:
+                self.tick()
+            except Exception:
+                log.exception("a round of watching failed; the next one is tried")
             self._wake.wait(self._watch.tick_ms / 1000)
             self._wake.clear()
 
@@ -108,10 +112,14 @@ class Control:
                 if last is not None:
                     self._last[key] = last
                 self.supervisor.stopped(key)
-        except RayflumeError as error:
-            log.warning("%s of %s: %s", action.verb, key[0], error.message)
+        except Exception as error:
+            if not isinstance(error, RayflumeError):
+                log.exception("%s of %s failed", action.verb, key[0])
+            log.warning("%s of %s: %s", action.verb, key[0], describe(error))
             if action.verb is Verb.START:
-                self.supervisor.start_failed(key, error.message, now_ms)
+                self.supervisor.start_failed(key, describe(error), now_ms)
+            elif action.verb is Verb.STOP:
+                self.supervisor.stopped(key)
 
     # -- asked by others ------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ def build_part(
     if place.part.kind == "channel":
         return ChannelPart(component, context)
     if place.part.kind == "sink":
-        channel = channels[place.part.channel]
+        channel = _channel(channels, place.part.channel)
         sink = component.build(context)
         return SinkRunner(
             context.part, place.replica, channel, sink, context.clock, context.metrics
@@ -98,12 +98,18 @@ def _source(
         part.name,
         interceptors,
         selector.build(context),
-        {name: channels[name] for name in part.channels},
+        {name: _channel(channels, name) for name in part.channels},
         context.metrics,
     )
     source = component.build(context)
     runner = SourceRunner if hasattr(source, "poll") else ServerRunner
     return runner(context.part, source, route, context.clock)
+
+
+def _channel(channels: Mapping[str, Channel], name: str) -> Channel:
+    if name not in channels:
+        raise ChannelClosed(f"channel {name} was not started")
+    return channels[name]
 
 
 class ChannelPart:

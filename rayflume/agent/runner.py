@@ -259,8 +259,8 @@ class SourceRunner(Runner):
 
     def _idle(self) -> bool:
         """Nothing to read and nothing in flight: True when that is for good."""
+        self._retire()
         if self._noted and self._source.at_end():
-            self._retire()
             self.health.state = "drained"
             return True
         self._pause(self._source.idle_ms)

@@ -69,6 +69,8 @@ class _Watched:
     rows: int = 0
     """Of a channel: rows that are not committed; -1 when not known."""
     drained: bool = False
+    ended: bool = False
+    """It was told to stop and has stopped."""
 
 
 class Supervisor:
@@ -171,15 +173,27 @@ class Supervisor:
         if self.phase is Phase.CHANNELS:
             empty = all(p.drained and p.rows == 0 for p in self._of("channel"))
             still = all(p.state in ("stopped", "wanted", "dead", "failed") for p in sources)
-            stuck = failed and self._until_drained
-            if (empty and still) or stuck:
+            if empty and still:
                 self.failed = failed
                 self.phase = Phase.ENDING
+        emptying = self._until_drained or self.phase is not Phase.RUNNING
+        if emptying and self.phase not in (Phase.ENDING, Phase.ENDED) and self._blocked():
+            # What is left can't be delivered before an operator acts; the channels keep it.
+            self.failed = True
+            self.phase = Phase.ENDING
         if self.phase is Phase.ENDING and self._until_drained and failed:
             self.failed = True
-        ended = all(p.state in ("stopped", "wanted", "failed") for p in self._parts.values())
+        ended = all(p.ended or p.state in ("stopped", "wanted") for p in self._parts.values())
         if self.phase is Phase.ENDING and ended:
             self.phase = Phase.ENDED
+
+    def _blocked(self) -> bool:
+        """Whether a channel, or all replicas of a sink, have failed for good."""
+        states: dict[str, set[str]] = {}
+        for (name, _), part in self._parts.items():
+            if part.kind != "source":
+                states.setdefault(name, set()).add(part.state)
+        return {"failed"} in states.values()
 
     def _of(self, kind: str) -> list[_Watched]:
         return [part for part in self._parts.values() if part.kind == kind]
@@ -217,7 +231,7 @@ class Supervisor:
             left = [
                 (key, part)
                 for key, part in self._parts.items()
-                if part.kind == kind and part.state not in ("stopped", "wanted", "failed")
+                if part.kind == kind and part.state not in ("stopped", "wanted") and not part.ended
             ]
             if left:
                 for _, part in left:
@@ -226,7 +240,8 @@ class Supervisor:
         return []
 
     def stopped(self, key: Key) -> None:
-        """A STOP was carried out."""
+        """A STOP was carried out. A part that had failed is still shown as failed."""
+        self._parts[key].ended = True
         if self._parts[key].state != "failed":
             self._parts[key].state = "stopped"
 

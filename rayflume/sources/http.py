@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from typing import ClassVar, Literal
 
 from pydantic import SecretStr
 
@@ -32,6 +33,9 @@ class Http(Component):
     key. Without a key a repeated request is stored again; with several required channels also
     one that was answered with 503 may be in some of them.
     """
+
+    replay: ClassVar[Literal["replayable", "keyed", "lossy"]] = "keyed"
+    server: ClassVar[bool] = True
 
     port: int = option(
         "TCP port to listen on. 0 takes any free port; status shows which.",

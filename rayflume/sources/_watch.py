@@ -1,0 +1,416 @@
+"""Which growing files there are, what each is, and what became of those that moved or went.
+
+Invariants: a file is one entry, keyed by device and inode, whatever its name; `next` of an entry
+never passes the size that was seen; an entry leaves only when its stream is finished.
+
+A file that is in none of its directories any more counts as gone after two looks, because a listing
+may miss a file that is renamed meanwhile, and never while its directory itself is missing or on
+another device (not mounted yet).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rayflume.component import Context
+from rayflume.sources._files import Group, OpenFiles, find_by_inode, group_of, key_of
+from rayflume.sources._stream import (
+    FileKey,
+    KnownStream,
+    StreamTable,
+    fingerprint,
+    printable,
+    tail_before,
+)
+
+_log = logging.getLogger("rayflume.sources.taildir")
+
+_LOOKS = 2
+_HOT_MS = 10_000
+_SCAN_SHARE = 10
+# Looking at all files takes at most one part in so many of the time.
+
+
+@dataclass(slots=True, eq=False)
+class TailFile:
+    """A file and its present incarnation. `next`: handed out up to here; `hash`: fingerprint there.
+
+    `name`: the last path under which it matched a pattern, which is what its token keeps: so a
+    rotated file is told from one that was taken out of the configuration.
+    `skip_to`: rows before it are passed over. `end`: do not read beyond (None: no end). `partial`:
+    the size at which what is left was found to be an unterminated line. `verify`: something
+    changed though nothing was added.
+    """
+
+    stream: str
+    key: FileKey
+    path: str
+    name: str
+    group: Group
+    next: int = 0
+    hash: str = ""
+    size: int = 0
+    mtime_ns: int = 0
+    changed_ms: int = 0
+    skip_to: int = 0
+    end: int | None = None
+    partial: int = -1
+    verify: bool = False
+    blocked: bool = False
+    deleted: bool = False
+    missing: int = 0
+    batches: int = 0
+
+    @property
+    def stop(self) -> int:
+        return self.size if self.end is None else min(self.end, self.size)
+
+    @property
+    def unread(self) -> int:
+        """Bytes to read now; an unterminated line that was looked at already is none."""
+        if self.blocked or self.partial == self.stop:
+            return 0
+        return max(self.stop - self.next, 0)
+
+
+@dataclass
+class Problems:
+    """What cannot be read now, by path; said in the log once each."""
+
+    context: Context
+    now: dict[str, str] = field(default_factory=dict)
+
+    def note(self, path: str, error: OSError) -> None:
+        text = f"cannot read {printable(path)!r}: {error.strerror or error}"
+        if self.now.get(path) != text:
+            self.now[path] = text
+            self.context.metrics.add("EventReadFail")
+            _log.warning("%s: %s", self.context.part, text)
+
+    def gone(self, path: str) -> None:
+        self.now.pop(path, None)
+
+    def forget_vanished(self, roots: set[str]) -> None:
+        """A file that is no longer there is no problem; a missing directory stays one."""
+        for path in [path for path in self.now if path not in roots]:
+            if not os.path.lexists(path):
+                del self.now[path]
+
+
+class Watch:
+    """Finds the files, recognises them, and sees them grow, shrink, move and vanish."""
+
+    def __init__(
+        self, context: Context, groups: Sequence[Group], table: StreamTable, open_files: OpenFiles
+    ) -> None:
+        self.files: dict[FileKey, TailFile] = {}
+        self.ready: dict[FileKey, TailFile] = {}
+        """Files with something to read, in the order in which they will be served."""
+        self.problems = Problems(context)
+        self.lost_bytes = 0
+        self.idle_ms = 0
+        self.skip_to_end = False
+        self._context = context
+        self._clock = context.clock
+        self._groups = groups
+        self._table = table
+        self._open = open_files
+        self._hot: dict[FileKey, TailFile] = {}
+        self._directories: set[str] = set()
+        self._unseen_looks: dict[str, int] = {}
+        self._first = True
+        self._next_scan_ms = 0
+        self._ended = False
+
+    # -- looking
+
+    def refresh(self, scan_interval_ms: int) -> None:
+        """Look at all files when it is time, else only at those that grew lately. Blocks."""
+        now = self._clock.monotonic_ms()
+        if now >= self._next_scan_ms:
+            self.scan()
+            took = self._clock.monotonic_ms() - now
+            self._next_scan_ms = now + max(scan_interval_ms, took * _SCAN_SHARE)
+            return
+        for file in list(self._hot.values()):
+            if now - file.changed_ms > _HOT_MS:
+                del self._hot[file.key]
+            else:
+                self._look_at(file)
+
+    def scan(self) -> None:
+        """Look at every file and every directory. Blocks."""
+        now = self._clock.monotonic_ms()
+        seen: set[FileKey] = set()
+        new: list[tuple[int, str, os.stat_result, Group]] = []
+        for path, status, group in self._matching():
+            key = key_of(status)
+            if key in seen:
+                continue
+            seen.add(key)
+            file = self.files.get(key)
+            if file is not None:
+                file.path = file.name = path
+                file.missing, file.blocked = 0, False
+                self._observe(file, status)
+            elif not self._ended:
+                new.append((status.st_mtime_ns, path, status, group))
+        for _, path, status, group in sorted(new, key=lambda entry: entry[:2]):
+            self._discover(path, status, group, path)
+        self._look_for_missing(seen)
+        self._close_idle(now)
+        self.problems.forget_vanished({group.root for group in self._groups})
+        self._first = False
+
+    def _matching(self) -> Iterator[tuple[str, os.stat_result, Group]]:
+        for group in self._groups:
+            try:
+                for path in group.paths():
+                    try:
+                        status = os.stat(path)  # noqa: PTH116 - once per file and look
+                    except FileNotFoundError:
+                        continue
+                    except OSError as error:
+                        self.problems.note(path, error)
+                        continue
+                    if stat.S_ISREG(status.st_mode):
+                        self._directories.add(os.path.dirname(path))  # noqa: PTH120
+                        yield path, status, group
+                os.scandir(group.root).close()
+                self.problems.gone(group.root)
+            except OSError as error:
+                self.problems.note(group.root, error)
+
+    def _look_at(self, file: TailFile) -> None:
+        fd = self._open.peek(file.key)
+        try:
+            status = os.fstat(fd) if fd is not None else os.stat(file.path)  # noqa: PTH116
+        except OSError:
+            return
+        if key_of(status) == file.key:
+            self._observe(file, status)
+
+    def _observe(self, file: TailFile, status: os.stat_result) -> None:
+        size, mtime_ns = status.st_size, status.st_mtime_ns
+        file.deleted = status.st_nlink == 0
+        if file.deleted:
+            self._open.pin(file.key)
+        if size == file.size and mtime_ns == file.mtime_ns:
+            self._offer(file)
+            return
+        file.verify = size <= file.size
+        file.size, file.mtime_ns = size, mtime_ns
+        file.changed_ms = self._clock.monotonic_ms()
+        self._hot[file.key] = file
+        if size < file.next:
+            self.restart(file)
+        file.partial = -1
+        self._offer(file)
+
+    def _offer(self, file: TailFile) -> None:
+        if file.unread or (file.verify and not file.blocked):
+            self.ready.setdefault(file.key, file)
+
+    # -- recognising
+
+    def _discover(self, path: str, status: os.stat_result, group: Group, name: str) -> None:
+        key = key_of(status)
+        known = self._table.known(key, path)
+        found = None
+        try:
+            if known and self._is_same(key, path, status, known[0]):
+                found = known[0]
+        except FileNotFoundError:
+            self._next_scan_ms = 0
+            return
+        except OSError as error:
+            self.problems.note(path, error)
+            return
+        now = self._clock.monotonic_ms()
+        stream = self._table.begin(key) if found is None else self._table.resume(found)
+        file = TailFile(stream, key, path, name, group, changed_ms=now)
+        file.size, file.mtime_ns = status.st_size, status.st_mtime_ns
+        if found is not None:
+            file.next = found.next
+            file.hash = found.mark.hash if found.mark is not None else ""
+        elif self.skip_to_end and self._first and not known:
+            file.skip_to = self._last_line_start(path, status)
+        self.files[key] = self._hot[key] = file
+        self._offer(file)
+        if len(self._open) < self._open.limit and file.unread:
+            self.descriptor(file)
+
+    def _is_same(self, key: FileKey, path: str, status: os.stat_result, known: KnownStream) -> bool:
+        if status.st_size < known.next:
+            return False
+        if known.next == 0 or known.mark is None:
+            return True
+        tail = tail_before(self._open.get(key, path), known.next)
+        return tail is not None and fingerprint(tail) == known.mark.hash
+
+    def _last_line_start(self, path: str, status: os.stat_result) -> int:
+        """Behind the last newline, if it is among the last MiB, so that no row starts half-way."""
+        start = max(0, status.st_size - 2**20)
+        try:
+            data = os.pread(self._open.get(key_of(status), path), 2**20, start)
+        except OSError as error:
+            self.problems.note(path, error)
+            return status.st_size
+        return start + data.rfind(b"\n") + 1 if b"\n" in data or start == 0 else status.st_size
+
+    def restart(self, file: TailFile) -> None:
+        """The file's content was replaced: its stream is over, another incarnation begins."""
+        _log.info("%s: %r was truncated or replaced", self._context.part, printable(file.path))
+        self._table.finish(file.stream)
+        file.stream = self._table.begin(file.key)
+        file.next, file.hash, file.skip_to, file.partial = 0, "", 0, -1
+        file.verify, file.batches = False, 0
+        if self._ended:
+            file.end = 0
+        self.offer(file)
+
+    # -- moved and gone
+
+    def _look_for_missing(self, seen: set[FileKey]) -> None:
+        missing = [file for key, file in self.files.items() if key not in seen]
+        nowhere = [file for file in missing if not self._still_there(file)]
+        unseen = self._table.unseen()
+        wanted = {file.key for file in nowhere} | {stream.key for stream in unseen}
+        if not wanted:
+            return
+        places = {str(Path(file.path).parent) for file in nowhere}
+        places |= {str(Path(s.mark.path).parent) for s in unseen if s.mark is not None}
+        found = find_by_inode(sorted(self._directories | places), wanted)
+        for file in nowhere:
+            if file.key in found:
+                file.path, file.missing, file.blocked = found[file.key], 0, False
+                self._look_at(file)
+            elif self._open.peek(file.key) is None:
+                self._count_missing(file)
+        for stream in unseen:
+            self._look_for_unseen(stream, found.get(stream.key))
+
+    def _still_there(self, file: TailFile) -> bool:
+        """Under a name that is not watched; its path may also belong to another file by now."""
+        try:
+            status = os.stat(file.path)  # noqa: PTH116
+            if key_of(status) == file.key:
+                file.missing, file.blocked = 0, False
+                self._observe(file, status)
+                return True
+        except OSError:
+            pass
+        if self._open.peek(file.key) is not None:
+            self._look_at(file)
+        return file.deleted
+
+    def _count_missing(self, file: TailFile) -> None:
+        if not _is_mounted(file.path, file.key[0]):
+            return
+        file.missing += 1
+        if file.missing >= _LOOKS:
+            if file.size > file.next:
+                self.lost_bytes += file.size - file.next
+                _log.warning(
+                    "%s: %r was deleted before its last %d bytes were read",
+                    self._context.part, printable(file.path), file.size - file.next,
+                )  # fmt: skip
+            self._finish(file)
+
+    def _look_for_unseen(self, stream: KnownStream, path: str | None) -> None:
+        if stream.key in self.files:
+            return
+        if path is not None:
+            name = path if stream.mark is None else stream.mark.path
+            group = group_of(self._groups, name)
+            if self._ended or group is None:
+                return
+            try:
+                status = os.stat(path)  # noqa: PTH116
+                # An unwatched name may be any file that got the inode: only the content counts.
+                if self._is_same(stream.key, path, status, stream):
+                    self._discover(path, status, group, name)
+                    return
+            except OSError as error:
+                self.problems.note(path, error)
+                return
+        elif stream.mark is not None and not _is_mounted(stream.mark.path, stream.key[0]):
+            return
+        looks = self._unseen_looks.get(stream.name, 0) + 1
+        self._unseen_looks[stream.name] = looks
+        if looks >= _LOOKS:
+            self._table.give_up(stream)
+
+    def _close_idle(self, now: int) -> None:
+        crowded = self._open.pinned * 2 > self._open.limit
+        for file in list(self.files.values()):
+            if file.unread or self._open.peek(file.key) is None:
+                continue
+            if file.deleted and crowded and file.next >= file.size:
+                self._finish(file)
+            elif now - file.changed_ms >= self.idle_ms:
+                if file.deleted and file.next >= file.size:
+                    self._finish(file)
+                elif not file.deleted:
+                    self._open.close(file.key)
+
+    def _finish(self, file: TailFile) -> None:
+        self._open.close(file.key)
+        self._table.finish(file.stream)
+        for table in (self.files, self.ready, self._hot):
+            table.pop(file.key, None)
+
+    # -- for the reader
+
+    def descriptor(self, file: TailFile) -> int | None:
+        """A descriptor of the file; None when it cannot be opened now (tried again later)."""
+        try:
+            return self._open.get(file.key, file.path)
+        except FileNotFoundError:
+            self._next_scan_ms = 0
+        except OSError as error:
+            self.problems.note(file.path, error)
+        self._block(file)
+        return None
+
+    def failed(self, file: TailFile, error: OSError) -> None:
+        """A read failed; it is tried again, with a new descriptor, after the next scan."""
+        self.problems.note(file.path, error)
+        if not file.deleted:
+            self._open.close(file.key)
+        self._block(file)
+
+    def _block(self, file: TailFile) -> None:
+        file.blocked = True
+        self.ready.pop(file.key, None)
+
+    def end(self) -> None:
+        """The present sizes are the end; files that appear later are left alone."""
+        self.scan()
+        self._ended = True
+        for file in self.files.values():
+            file.end = file.size
+            file.partial = -1
+            self._offer(file)
+
+    def offer(self, file: TailFile) -> None:
+        """There may be something to read again, or no longer."""
+        self.ready.pop(file.key, None)
+        self._offer(file)
+
+
+def _is_mounted(path: str, device: int) -> bool:
+    """Whether the nearest directory above a path that exists is on the device the file was on."""
+    for directory in Path(path).parents:
+        try:
+            return os.stat(directory).st_dev == device  # noqa: PTH116
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+    return False
