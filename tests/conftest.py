@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray_nodes import RayNodes, three_nodes
 from servers import S3Server, moto_server, weed_server
 
 from rayflume.clock import ManualClock
@@ -31,3 +32,10 @@ def weed_s3() -> Iterator[S3Server]:
     """A real S3 server that checks credentials, one for the run."""
     with weed_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayNodes]:
+    """The one Ray cluster of the run, three nodes on this machine; this process is connected."""
+    with three_nodes(tmp_path_factory.mktemp("ray-nodes")) as nodes:
+        yield nodes

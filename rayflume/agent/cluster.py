@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from rayflume.agent.parts import Place, Status
 from rayflume.agent.plan_store import PlanStore, Record
 from rayflume.agent.supervisor import Key
 from rayflume.clock import SystemClock
-from rayflume.config import AgentPlan, PartPlan, component_of
+from rayflume.config import PartPlan, component_of
 from rayflume.errors import ChannelClosed, ConfigError, Retry
 from rayflume.interfaces import Json
 
@@ -58,13 +58,14 @@ class RayKeyValue:
         return [k.decode() for k in internal_kv._internal_kv_list(prefix, namespace=NAMESPACE)]
 
 
-def connect(address: str | None, *, log_to_driver: bool = False) -> None:
+def connect(address: str | None, *, log_to_driver: bool = False) -> bool:
     """Connect to a cluster, or start Ray on this machine when `address` is None. Blocks (12-15 s).
 
-    Raises ConfigError with what to do when there is no cluster at `address`.
+    False when this process was connected already. Raises ConfigError with what to do when there is
+    no cluster at `address`.
     """
     if ray.is_initialized():
-        return
+        return False
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         ray.init(
@@ -79,8 +80,9 @@ def connect(address: str | None, *, log_to_driver: bool = False) -> None:
         where = address or "this machine"
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
         raise ConfigError(
-            f"no Ray at {where}: {reason}; start one with `ray start --head`, or leave out --address"
+            f"no Ray at {where}: {reason}; `ray start --head` starts one, or leave out --address"
         ) from error
+    return True
 
 
 def disconnect() -> None:
@@ -127,6 +129,34 @@ def find_node(part: PartPlan, replica: int, record: Record) -> str:
         known = ", ".join(str(node["NodeManagerAddress"]) for node in nodes.values())
         raise ConfigError(f"{part.where}.placement.node: no node {where!r}; there are: {known}")
     return ""
+
+
+def pin_source(part: PartPlan, replica: int, record: Record) -> str:
+    """The node on which a source without a fixed place stays: where it was started first.
+
+    Its files are there, and the names of its streams begin with that host. Raises ChannelClosed
+    (try again later) while that node is gone.
+    """
+    name, nodes = f"{part.name}/{replica}", alive_nodes()
+    pinned = dict((store().load(record.plan.agent) or record).pinned)
+    if name not in pinned:
+        here = ray.get_runtime_context().get_node_id()
+        wanted = part.placement.node
+        fits = [
+            node
+            for node, facts in nodes.items()
+            if not isinstance(wanted, Mapping)
+            or wanted.items() <= dict(facts.get("Labels", {})).items()
+        ]
+        if not fits:
+            raise ChannelClosed(f"no living node has the labels {wanted} that {part.name} asks for")
+        pinned[name] = fits[replica % len(fits)] if part.placement.spread else fits[0]
+        if not part.placement.spread and here in fits:
+            pinned[name] = here
+        store().change(record.plan.agent, pinned=pinned)
+    if pinned[name] not in nodes:
+        raise ChannelClosed(f"the node {pinned[name][:8]} that {name} reads on is gone: waiting")
+    return pinned[name]
 
 
 def actor_options(part: PartPlan, replica: int, agent: str, node: str) -> dict[str, Any]:
@@ -217,6 +247,8 @@ class RayHost:
         node = find_node(part, key[1], self._record)
         if part.kind == "channel" and not node:
             node = find_journal(part, self._record)
+        if part.kind == "source" and not node:
+            node = pin_source(part, key[1], self._record)
         if part.kind == "channel" and not node and not part.placement.node:
             node = ray.get_runtime_context().get_node_id()
         agent = self._record.plan.agent
@@ -340,15 +372,26 @@ def start_agent(record: Record, *, detached: bool) -> RayAgent:
     Raises ConfigError when an agent of that name runs already.
     """
     agent = record.plan.agent
-    if find_agent(agent) is not None:
+    running = find_agent(agent)
+    if running is not None and running.join(0):
+        running.close()  # it has ended and only its last status was kept
+    elif running is not None:
         raise ConfigError(
             f"an agent {agent!r} runs already on this cluster: `rayflume stop {agent}` first"
         )
     earlier = store().load(agent)
     if earlier is not None:
         record = replace(
-            record, version=earlier.version + 1, nodes=earlier.nodes, journals=earlier.journals
+            record,
+            version=earlier.version + 1,
+            nodes=earlier.nodes,
+            journals=earlier.journals,
+            pinned=earlier.pinned,
         )
+        # What an earlier life left behind runs by an earlier plan: it must not be adopted.
+        host = RayHost(replace(record, plan=earlier.plan))
+        for key in expand(replace(record, plan=earlier.plan)):
+            host.kill(key)
     channels = dict.fromkeys(record.plan.channels, "")
     store().save(replace(record, journals={**channels, **record.journals}) if earlier else record)
     options: dict[str, Any] = {
@@ -421,6 +464,10 @@ class RayAgent:
         states = [part["state"] for part in parts if isinstance(part, dict)]
         return all(state in ("stopped", "failed", "wanted") for state in states)
 
+    def pid(self) -> int:
+        """Process id of the supervisor, to watch it."""
+        return int(self._get(self._supervisor.pid.remote()))
+
     def close(self) -> None:
         """End the supervisor after the agent has ended, and forget that it was asked to."""
         store().change(self.name, asked="", until_drained=False)
@@ -436,12 +483,3 @@ class RayAgent:
         except (RayActorError, GetTimeoutError) as error:
             cause = str(error).strip().splitlines()[-1]
             raise Retry(f"the supervisor of {self.name} does not answer: {cause}") from error
-
-
-def refuse_relative(plan: AgentPlan, paths: Sequence[str]) -> None:
-    """Raises ConfigError: in a job relative directories vanish with the session's folder."""
-    if paths:
-        raise ConfigError(
-            f"{plan.file}: relative local directories can't be used on a cluster: "
-            f"{', '.join(paths)}; write them from / on"
-        )

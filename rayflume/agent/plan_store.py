@@ -38,6 +38,8 @@ class Record:
     """Node ids in the order in which they got their `per_node` replica number."""
     journals: Mapping[str, str] = field(default_factory=dict)
     """Channel -> journal id, once it was opened."""
+    pinned: Mapping[str, str] = field(default_factory=dict)
+    """`<source>/<replica>` -> node id: what a source reads is on the node where it began."""
 
 
 class PlanStore:
@@ -83,6 +85,7 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "asked": record.asked,
         "nodes": list(record.nodes),
         "journals": dict(record.journals),
+        "pinned": dict(record.pinned),
     }
 
 

@@ -38,7 +38,7 @@ from rayflume.interfaces import (
     Sink,
     StreamPosition,
 )
-from rayflume.journal.reader import RowsUnreadable, SegmentReader, decode_rows
+from rayflume.journal.reader import RowsUnreadable, SegmentReader, decode_rows, journal_in
 from rayflume.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -376,7 +376,7 @@ class SinkRunner(Runner):
         info = self._channel.info()
         self._lease_ms = info.lease_timeout_ms
         self._sink.open()
-        if info.directory is not None and info.directory.is_dir():
+        if info.directory is not None and journal_in(info.directory) == info.journal:
             # The journal lies on this host: its rows are read where they are.
             self._reader = SegmentReader(info.directory)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from rayflume.component import nearest
+from rayflume.component import lookup, nearest
 from rayflume.config.guarantee import Level, guarantees
 from rayflume.config.load import KeyPath
 from rayflume.config.parts import component_of
@@ -33,6 +33,7 @@ def wiring(plan: AgentPlan, environ: Environ = None) -> Iterator[Problem]:
         yield from _orphans(plan)
     for source in plan.sources.values():
         yield from _selected(source, environ)
+        yield from _alone(source)
     for channel in plan.channels.values():
         yield from _placed(channel, plan)
 
@@ -86,6 +87,17 @@ def _selected(source: PartPlan, environ: Environ) -> Iterator[Problem]:
     if isinstance(options, ChecksChannels) and source.channels:
         for text in options.check_channels(source.channels):
             yield ("sources", source.name, "selector"), text
+
+
+def _alone(source: PartPlan) -> Iterator[Problem]:
+    """Two readers of the same files would get in each other's way."""
+    if source.placement.replicas > 1 and not _listens(source):
+        text = "replicas of this source would read the same input; use `per_node: true`, or one"
+        yield ("sources", source.name, "placement", "replicas"), text
+
+
+def _listens(source: PartPlan) -> bool:
+    return bool(getattr(lookup("source", source.type), "server", False))
 
 
 def _placed(channel: PartPlan, plan: AgentPlan) -> Iterator[Problem]:
