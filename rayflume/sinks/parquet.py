@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, tzinfo
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from rayflume.batch import EventBatch
-from rayflume.component import Component, Context, component, nested, option
-from rayflume.errors import ConfigError, OptionError
+from rayflume.component import LOCAL_PATH, Component, Context, component, nested, option
+from rayflume.errors import OptionError, RayflumeError
 from rayflume.interfaces import (
     DeliveryLimits,
     DeliveryWriter,
@@ -23,7 +25,7 @@ from rayflume.interfaces import (
     StagedFile,
     Storage,
 )
-from rayflume.lake import storage_for, storage_options
+from rayflume.lake import storage_for, storage_options, storage_type
 from rayflume.sinks._bucket import Partitioning
 from rayflume.sinks._budget import Budget
 from rayflume.sinks._delivery import ParquetDelivery
@@ -57,6 +59,16 @@ class Roll(BaseModel):
     idle: Millis = option("Time without a new row after which a delivery ends.", default=0)
 
 
+def _unwritable(path: Path) -> list[str]:
+    """Why a lake could not be made or written at a local path."""
+    found = next(p for p in (path, *path.parents) if p.exists())
+    if not found.is_dir():
+        return [f"path: {found} is not a directory; name a directory for the lake"]
+    if not os.access(found, os.W_OK | os.X_OK):
+        return [f"path: no permission to write to {found}; change its mode, or name another"]
+    return []
+
+
 @component
 class Parquet(Component):
     """Writes rows as Parquet files into a lake, each row exactly once."""
@@ -64,7 +76,10 @@ class Parquet(Component):
     staged: ClassVar[bool] = True
 
     path: str = option(
-        "The lake: a directory, or s3://bucket/prefix.", example="lake/clicks", min_length=1
+        "The lake: a directory, or s3://bucket/prefix.",
+        example="lake/clicks",
+        min_length=1,
+        json_schema_extra=LOCAL_PATH,
     )
     storage: dict[str, object] = option(
         "Options of the storage that the path names, such as endpoint and credentials.",
@@ -165,11 +180,22 @@ class Parquet(Component):
         return self
 
     def check(self, context: Context) -> list[str]:
-        """Wrong storage options, and columns that cannot go together."""
+        """Wrong storage options, columns that cannot go together, and a store that refuses.
+
+        A remote store is asked (a missing bucket and wrong credentials show here); a local lake is
+        made at start.
+        """
         try:
             storage_options(self.path, self.storage)
             self._check_columns(self.format.build(context))
-        except ConfigError as error:
+            if storage_type(self.path) == "local":
+                return _unwritable(context.path(self.path.removeprefix("file://")))
+            storage = storage_for(self.path, self.storage, context)
+            try:
+                storage.check()
+            finally:
+                storage.close()
+        except RayflumeError as error:
             return [error.message]
         return []
 

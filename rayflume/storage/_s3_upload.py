@@ -94,6 +94,11 @@ class S3Writer:
         self._size = 0
         self._state = "open"
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes in memory: waiting for a whole part, or on their way."""
+        return len(self._buffer) + sum(len(part.data) for part in self._parts)
+
     def write(self, data: pa.Buffer | bytes | memoryview) -> int:
         """Take all of `data`; whole parts start on their way. Blocks while too many are."""
         if self._state != "open":
