@@ -474,7 +474,11 @@ class Format(Protocol):
 
 
 class StagedWriter(Protocol):
-    """One file on its way to the store: written front to back, invisible."""
+    """One file on its way to the store: written front to back, invisible.
+
+    A writer that keeps bytes in memory until the store has them tells how many in an attribute
+    `held_bytes`; sinks count them against their budget.
+    """
 
     def write(self, data: pa.Buffer | bytes | memoryview) -> int: ...
     def finish(self) -> dict[str, Json]:
@@ -558,8 +562,12 @@ class Disk(Protocol):
         """A new file, 0600; FileExistsError if there is one. Durable after `sync_directory`."""
         ...
 
-    def sync(self, name: str) -> None:
-        """Make all that was written to a file durable, whoever wrote it."""
+    def sync(self, name: str, start: int = 0) -> None:
+        """Make the bytes from `start` on durable, whoever wrote them, also those whose sync failed.
+
+        After a failed fsync the system may take bytes for clean that never reached the disk, so
+        they are written once more.
+        """
         ...
 
     def unlink(self, name: str) -> None: ...

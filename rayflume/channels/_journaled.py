@@ -7,6 +7,7 @@ journal is opened anew from what is known durable, and whoever waited gets Chann
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -21,7 +22,7 @@ import pyarrow as pa
 
 from rayflume.batch import EventBatch, Extent
 from rayflume.component import Context
-from rayflume.errors import ChannelClosed, JournalFailed
+from rayflume.errors import ChannelClosed, JournalFailed, LeaseRevoked
 from rayflume.interfaces import (
     ChannelInfo,
     ChannelState,
@@ -72,6 +73,7 @@ class JournaledChannel:
         self._journal = Journal(disk, options, context.clock, self._condition)
         self._limits = options.limits
         self._closed = True
+        self._draining = False
         self._failed_ms: int | None = None
         self._free = (0, 0)
         self._put_times: deque[tuple[int, int]] = deque()
@@ -85,15 +87,22 @@ class JournaledChannel:
         context = self._context
         where = f"{socket.gethostname()}, pid {os.getpid()}"
         self._disk.lock(f"{context.agent}/{context.part} on {where}")
-        with self._condition:
-            self._open_journal()
+        try:
+            with self._condition:
+                self._open_journal()
+        except BaseException:
+            self._disk.close()
+            raise
 
     def _open_journal(self) -> None:
         self._journal.open()
+        self._journal.ledger.draining = self._draining
         if self._setup.on_open is not None:
             self._setup.on_open(self._journal.ledger)
         self._closed = False
         self._failed_ms = None
+        for note in self._journal.torn:
+            log.warning("channel %s: cut %s", self._context.part, note)
         for note in self._journal.damage:
             log.error("channel %s is degraded: %s", self._context.part, note)
         if self._journal.damaged_rows:
@@ -103,16 +112,20 @@ class JournaledChannel:
     def _open_ledger(self) -> Iterator[Ledger]:
         """Hold the lock; re-open a failed journal when its pause is over."""
         with self._condition:
-            if self._closed:
-                raise ChannelClosed(f"channel {self._context.part} is closed")
+            self._refuse_closed()
             if self._journal.failed:
                 self._reopen()
             try:
                 self._journal.make_room()
+                self._refuse_closed()  # `make_room` may have let go of the lock
                 yield self._journal.ledger
             except JournalFailed as error:
                 self._note_failure(error)
                 raise ChannelClosed(f"channel {self._context.part}: {error.message}") from error
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ChannelClosed(f"channel {self._context.part} is closed")
 
     def _note_failure(self, error: JournalFailed) -> None:
         if self._failed_ms is None:
@@ -142,7 +155,8 @@ class JournaledChannel:
                     self._journal.close()
                 except (JournalFailed, OSError) as error:
                     log.error("channel %s: closing: %s", self._context.part, error)
-        self._disk.close()
+                finally:
+                    self._disk.close()
 
     def info(self) -> ChannelInfo:
         with self._open_ledger() as ledger:
@@ -158,6 +172,9 @@ class JournaledChannel:
     # -- put ------------------------------------------------------------------------------------
 
     def put(self, request: PutRequest) -> PutReply:
+        rows = sum(extent.rows for extent in request.extents)
+        if rows != request.rows:
+            raise ValueError(f"the extents of a put say {rows} rows, the put {request.rows}")
         with self._open_ledger() as ledger:
             self._metrics.add("EventPutAttemptCount", request.rows)
             judged = ledger.judge(request.extents, request.begins, request.skip)
@@ -171,6 +188,7 @@ class JournaledChannel:
                 seq, stop = self._store(request, judged)
             self._journal.sync(seq)
             self._metrics.add("EventPutSuccessCount", judged.rows)
+            self._metrics.add("EventSkippedCount", judged.skipped)
             ledger.visible = max(ledger.visible, stop)
             if stop:
                 self._put_times.append((stop, self._clock.monotonic_ms()))
@@ -240,8 +258,20 @@ class JournaledChannel:
                 self._condition.wait((deadline_ms - now_ms) / 1000)
 
     def fetch(self, refs: Sequence[RowRef]) -> list[pa.Buffer]:
-        with self._open_ledger():
-            return [self._journal.read(ref) for ref in refs]
+        with self._condition:
+            self._refuse_closed()
+        # Without the lock: what was leased is durable, and its segment is not removed.
+        return [self._fetch(ref) for ref in refs]
+
+    def _fetch(self, ref: RowRef) -> pa.Buffer:
+        try:
+            return self._disk.read(ref.segment, ref.offset, ref.length)
+        except FileNotFoundError as error:
+            raise LeaseRevoked(f"rows of {self._context.part} are gone: {error}") from error
+        except OSError as error:
+            if error.errno == errno.EIO:
+                return pa.py_buffer(b"")  # the reader finds no record and reports the damage
+            raise ChannelClosed(f"channel {self._context.part} can't be read: {error}") from error
 
     def refs(self, ranges: Sequence[RowRange]) -> tuple[RowRef, ...]:
         with self._open_ledger():
@@ -251,6 +281,7 @@ class JournaledChannel:
         with self._open_ledger():
             lost = self._journal.set_aside(ref, reason)
             self._metrics.add("EventDamagedCount", lost)
+            self._condition.notify_all()
             log.error("channel %s: %d rows lost: %s", self._context.part, lost, reason)
 
     def heartbeat(self, holder: str) -> None:
@@ -303,10 +334,7 @@ class JournaledChannel:
         if self._setup.on_commit is not None:
             self._setup.on_commit(ledger)
         self._free = (0, 0)
-        try:
-            self._journal.prune()
-        except OSError as error:
-            log.warning("channel %s: a used segment stays: %s", self._context.part, error)
+        self._journal.prune()
         self._condition.notify_all()
 
     def release(self, delivery: str) -> None:
@@ -332,14 +360,17 @@ class JournaledChannel:
 
     def drain(self, on: bool) -> None:
         with self._open_ledger() as ledger:
-            ledger.draining = on
+            self._draining = ledger.draining = on
             self._condition.notify_all()
 
     def tap(self, rows_max: int) -> list[pa.Buffer]:
         with self._open_ledger() as ledger:
             newest = ledger.visible
             refs = list(self._journal.index.refs(max(0, newest - rows_max), newest))
-            return [self._journal.read(ref) for ref in refs]
+        try:
+            return self.fetch(refs)
+        except LeaseRevoked:
+            return []  # committed and removed meanwhile
 
     def state(self) -> ChannelState:
         with self._open_ledger() as ledger:

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rayflume.channels._journaled import ChannelSetup, JournaledChannel
-from rayflume.component import Component, Context, component, option
+from rayflume.component import LOCAL_PATH, Component, Context, component, option
 from rayflume.journal.disk import LocalDisk
 from rayflume.journal.ledger import LedgerLimits
 from rayflume.journal.store import JournalOptions
@@ -38,6 +38,7 @@ class File(Component):
         "Directory of the journal (Flume: dataDirs and checkpointDir in one). Made if missing. "
         "Two channels must not share it.",
         example="state/wal",
+        json_schema_extra=LOCAL_PATH,
     )
     capacity: Capacity = option(
         "Rows and bytes the channel may hold: `{events: 10000000, bytes: 8GiB}`, or only a number "
@@ -57,8 +58,8 @@ class File(Component):
         default=524_288_000,
     )
     strict: bool = option(
-        "Refuse to open a damaged journal. Otherwise the damaged records are set aside, counted and "
-        "shown, and everything else is served.",
+        "Refuse to open a damaged journal. Otherwise the damaged records are set aside, counted "
+        "and shown, and everything else is served.",
         default=False,
     )
     stream_retention: Millis = option(

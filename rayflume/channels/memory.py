@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import ClassVar
 
 from pydantic import field_validator
@@ -73,6 +75,7 @@ class MemoryChannel(JournaledChannel):
             ChannelSetup(durable=True),
         )
         self._behind: deque[tuple[int, Extent]] = deque()
+        self._retiring: set[str] = set()
         setup = ChannelSetup(False, 0, self._load, self._note_put, self._move_on)
         super().__init__(MemoryDisk(), JournalOptions(limits, _ROWS_SEGMENT_BYTES), context, setup)
 
@@ -86,6 +89,7 @@ class MemoryChannel(JournaledChannel):
     def _load(self, ledger: Ledger) -> None:
         with self._table._open_ledger() as table:
             ledger.streams.update(table.streams)
+            ledger.retired_ms.update(table.retired_ms)
             ledger.keys.load(table.keys.to_json())
 
     def _note_put(self, stop: int, extents: tuple[Extent, ...]) -> None:
@@ -94,9 +98,8 @@ class MemoryChannel(JournaledChannel):
     def _move_on(self, ledger: Ledger) -> None:
         """Note durably the extents all of whose rows are committed."""
         first = ledger.unfinished.first
-        done: list[Extent] = []
-        while self._behind and (first is None or self._behind[0][0] <= first):
-            done.append(self._behind.popleft()[1])
+        committed = takewhile(lambda item: first is None or item[0] <= first, self._behind)
+        done = [extent for _, extent in committed]
         if done:
             payload = EventBatch.from_events([]).encode()
             request = PutRequest(
@@ -104,6 +107,19 @@ class MemoryChannel(JournaledChannel):
             )
             outcome = self._table.put(request).outcome
             assert outcome is PutOutcome.STORED, outcome
+        for _ in done:
+            self._behind.popleft()
+        gone = self._retiring - {extent.stream for _, extent in self._behind}
+        if gone:
+            self._table.retire(sorted(gone))
+            self._retiring -= gone
+
+    def retire(self, streams: Sequence[str]) -> None:
+        super().retire(streams)
+        with self._open_ledger() as ledger:
+            # In the table a stream is retired once its last rows are committed.
+            self._retiring.update(streams)
+            self._move_on(ledger)
 
     def close(self) -> None:
         super().close()

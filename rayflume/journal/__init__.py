@@ -5,6 +5,7 @@ intervals  sets of row positions
 keys       idempotency keys in generations
 ledger     streams, row ranges, leases, deliveries: every decision, pure
 rows       where each row lies: position -> segment, offset, length
+scan       reading all segments of a disk
 recovery   what was read from disk -> what is kept, cut, set aside; pure
 disk       the byte seam: a local directory, or memory
 store      the journal: the above over a disk, with group commit

@@ -17,6 +17,7 @@ from rayflume.errors import JournalLocked
 
 LOCK_NAME = "in_use.lock"
 _IOV_MAX = 512
+_REWRITE_BYTES = 2**20
 
 
 class LocalFile:
@@ -80,10 +81,13 @@ class LocalDisk:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         return LocalFile(os.open(self._directory / name, flags, 0o600))
 
-    def sync(self, name: str) -> None:
-        """Make all that is written to a file durable, whoever wrote it."""
-        with (self._directory / name).open("rb", buffering=0) as file:
-            os.fsync(file.fileno())
+    def sync(self, name: str, start: int = 0) -> None:
+        with (self._directory / name).open("r+b", buffering=0) as file:
+            descriptor, stop = file.fileno(), os.fstat(file.fileno()).st_size
+            while start < stop:
+                data = os.pread(descriptor, min(_REWRITE_BYTES, stop - start), start)
+                start += os.pwrite(descriptor, data, start) if data else stop
+            os.fsync(descriptor)
 
     def unlink(self, name: str) -> None:
         (self._directory / name).unlink()
@@ -155,10 +159,16 @@ class MemoryDisk:
         return sorted(self._files)
 
     def size(self, name: str) -> int:
-        return self._files[name].size
+        return self._file(name).size
+
+    def _file(self, name: str) -> MemoryFile:
+        try:
+            return self._files[name]
+        except KeyError:
+            raise FileNotFoundError(name) from None
 
     def read(self, name: str, offset: int, length: int) -> pa.Buffer:
-        file = self._files[name]
+        file = self._file(name)
         parts: list[memoryview] = []
         i = max(bisect_right(file.offsets, offset) - 1, 0)
         end = min(offset + length, file.size)
@@ -174,10 +184,11 @@ class MemoryDisk:
         self._files[name] = MemoryFile()
         return self._files[name]
 
-    def sync(self, name: str) -> None:
+    def sync(self, name: str, start: int = 0) -> None:
         """Memory is as durable as it gets."""
 
     def unlink(self, name: str) -> None:
+        self._file(name)
         del self._files[name]
 
     def sync_directory(self) -> None:

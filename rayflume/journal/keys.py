@@ -21,6 +21,12 @@ class _Generation:
     digests: dict[bytes, bytes] = field(default_factory=dict)
 
 
+def check_key(key: str, digest: bytes) -> None:
+    """Raise ValueError unless a key is the hex of a hash of WIDTH bytes and so long a digest."""
+    if len(bytes.fromhex(key)) != WIDTH or len(digest) != WIDTH:
+        raise ValueError(f"a key's hash and its digest have {WIDTH} bytes each")
+
+
 class Keys:
     """Key hash -> digest of the request it came with. Times are wall-clock milliseconds."""
 
@@ -47,10 +53,7 @@ class Keys:
             newest = _Generation(now_ms)
             self._generations.insert(0, newest)
             del self._generations[GENERATIONS:]
-        raw = bytes.fromhex(key)
-        if len(raw) != WIDTH or len(digest) != WIDTH:
-            raise ValueError(f"a key's hash and its digest have {WIDTH} bytes each")
-        newest.digests[raw] = digest
+        newest.digests[bytes.fromhex(key)] = digest
 
     def expire(self, now_ms: int) -> None:
         """Drop the generations whose youngest key is older than the age limit."""

@@ -21,7 +21,7 @@ from rayflume.batch import Extent
 from rayflume.errors import LeaseRevoked
 from rayflume.interfaces import Manifest, RowRange, StreamPosition, Taken
 from rayflume.journal.intervals import Intervals
-from rayflume.journal.keys import Keys
+from rayflume.journal.keys import Keys, check_key
 from rayflume.journal.rows import RowIndex
 from rayflume.journal.segment import (
     Kind,
@@ -58,6 +58,8 @@ class Judgement:
     conflicts: tuple[str, ...] = ()
     refused: tuple[str, int] | None = None
     rows: int = 0
+    skipped: int = 0
+    """Units of streams between where they stood and where the put goes on."""
 
 
 @dataclass
@@ -115,8 +117,10 @@ class Ledger:
         conflicts: list[str] = []
         ahead: dict[str, int] = {}
         digests: dict[str, bytes] = {}
+        skipped = 0
         for extent in extents:
             if extent.keyed:
+                check_key(extent.stream, extent.token)
                 known = digests.get(extent.stream) or self.keys.get(extent.stream)
                 keep.append(known is None)
                 if known is None:
@@ -125,14 +129,16 @@ class Ledger:
                     conflicts.append(extent.stream)
                 continue
             following = ahead.get(extent.stream, self._next(extent, begins))
-            fresh = extent.start == following or (bool(skip) and extent.end > following)
-            if not fresh and extent.end > following:
+            fresh = extent.end > following
+            gap = extent.start - following
+            if fresh and (gap < 0 or (gap > 0 and not skip)):
                 return Judgement(refused=(extent.stream, following))
             keep.append(fresh)
             if fresh:
                 ahead[extent.stream] = extent.end
+                skipped += gap
         rows = sum(e.rows for e, kept in zip(extents, keep, strict=True) if kept)
-        return Judgement(tuple(keep), tuple(conflicts), None, rows)
+        return Judgement(tuple(keep), tuple(conflicts), None, rows, skipped)
 
     def _next(self, extent: Extent, begins: Sequence[str]) -> int:
         stream = self.streams.get(extent.stream)
@@ -157,8 +163,12 @@ class Ledger:
             raise LeaseRevoked(f"delivery {delivery} is not leased to {holder} any more")
         if not delivery and self._suspects:
             return self._take_suspect(holder)
+        if delivery and self._leases[delivery].deaths:
+            return Taken(delivery, close=True, draining=self.draining)
         if not self._has_waiting():
-            return Taken(delivery, close=bool(delivery) and self.draining, draining=self.draining)
+            # Also asked again here: the answer with the last rows may have been lost.
+            close = bool(delivery) and (self.draining or self._wants_close())
+            return Taken(delivery, close=close, draining=self.draining)
         start, stop = next(iter(self._waiting))
         cut = self.index.cut(start, min(stop, self.visible), bytes_max)
         taken = self._waiting.take_first(cut)
@@ -212,7 +222,7 @@ class Ledger:
         gone = [d for d, lease in self._leases.items() if lease.holder == holder]
         for delivery in gone:
             lease = self._leases.pop(delivery)
-            self._suspect(lease.rows, lease.deaths + 1)
+            self._add_suspects(lease.rows, lease.deaths + 1, halve=lease.deaths > 0)
         for prepared in self._prepared.values():
             if prepared.holder == holder:
                 prepared.holder = ""
@@ -232,14 +242,17 @@ class Ledger:
         if lease is None:
             return False
         if lease.deaths:
-            self._suspects.insert(0, _Suspect(lease.rows, lease.deaths))
+            self._add_suspects(lease.rows, lease.deaths, halve=False)
         else:
             for span in lease.rows:
                 self._waiting.add(*span)
         return True
 
-    def _suspect(self, rows: Intervals, deaths: int) -> None:
-        halves = [rows] if deaths == 1 or len(rows) <= 1 else _halves(rows)
+    def _add_suspects(self, rows: Intervals, deaths: int, halve: bool) -> None:
+        halves = [rows]
+        if halve and len(rows) > 1:
+            # A half begins anew: a row is poisonous only by deaths that it met alone.
+            halves, deaths = _halves(rows), 1
         self._suspects.extend(_Suspect(half, deaths) for half in halves if half)
         self._suspects.sort(key=lambda suspect: suspect.rows.first or 0)
 
@@ -296,8 +309,20 @@ class Ledger:
         return tuple(prepared.manifest for prepared in found)
 
     def garbage(self, deliveries: Iterable[str]) -> list[str]:
-        """Deliveries that are neither open nor prepared: nobody will publish their staged bytes."""
-        return [d for d in deliveries if d not in self._leases and d not in self._prepared]
+        """Deliveries that are neither open nor prepared: nobody will publish their staged bytes.
+
+        Those of another journal, or of a later owner of this one, are not for us to judge.
+        """
+        return [
+            d
+            for d in deliveries
+            if self._is_own(d) and d not in self._leases and d not in self._prepared
+        ]
+
+    def _is_own(self, delivery: str) -> bool:
+        journal, _, number = delivery.partition("-")
+        epoch = number.partition("-")[0]
+        return journal == self.journal and epoch.isdecimal() and int(epoch) <= self.epoch
 
     def manifest(self, delivery: str) -> Manifest | None:
         """The manifest of a Prepared delivery."""
@@ -308,17 +333,26 @@ class Ledger:
         """All Prepared deliveries with their rows, oldest first."""
         return [(p.manifest, p.ranges) for p in self._prepared.values()]
 
-    def lost(self, start: int, stop: int) -> int:
-        """Rows that can't be read any more count as done; returns how many were unfinished."""
-        before = len(self.unfinished)
-        for rows in self._all_rows():
-            rows.remove(start, stop)
-        self.unfinished.remove(start, stop)
-        return before - len(self.unfinished)
+    def lost(self, start: int, stop: int, leased: RowRange = (0, 0)) -> int:
+        """Rows that can't be read any more count as done; returns how many.
 
-    def _all_rows(self) -> list[Intervals]:
-        leased = [lease.rows for lease in self._leases.values()]
-        return [self._waiting, *leased, *(suspect.rows for suspect in self._suspects)]
+        Nobody will be given any of `[start, stop)`. Of rows that are out already only those of
+        `leased` are taken away: another holder may have read its part while it could be read.
+        """
+        before = len(self.unfinished)
+        gone = Intervals()
+        for rows in (self._waiting, *(suspect.rows for suspect in self._suspects)):
+            for span in rows.clip(start, stop):
+                gone.add(*span)
+                rows.remove(*span)
+        for lease in self._leases.values():
+            for span in lease.rows.clip(*leased):
+                gone.add(*span)
+                lease.rows.remove(*span)
+        for span in gone:
+            self.unfinished.remove(*span)
+        self._suspects = [suspect for suspect in self._suspects if suspect.rows]
+        return before - len(self.unfinished)
 
     # -- records --------------------------------------------------------------------------------
 
@@ -331,11 +365,15 @@ class Ledger:
             self._prepared[manifest.delivery] = _Prepared(manifest, ranges)
             for span in ranges:
                 self._waiting.remove(*span)
+                self._given_out(span[1])
         elif kind is Kind.COMMITTED:
             self._prepared.pop(meta["delivery"], None)
             for start, stop in ranges_from_json(meta["ranges"]):
                 self.unfinished.remove(start, stop)
                 self._waiting.remove(start, stop)
+                self._given_out(stop)
+        elif kind is Kind.MARK:
+            self._given_out(meta.get("next", 0))
         elif kind is Kind.RETIRED:
             for name in meta["streams"]:
                 if name in self.streams:
@@ -350,9 +388,13 @@ class Ledger:
             else:
                 self.streams[extent.stream] = StreamPosition(extent.end, extent.token)
                 self.retired_ms.pop(extent.stream, None)
-        self.next_position = max(self.next_position, stop)
+        self._given_out(stop)
         self.unfinished.add(start, stop)
         self._waiting.add(start, stop)
+
+    def _given_out(self, stop: int) -> None:
+        """Positions below `stop` are never used again, even if their Put record is damaged."""
+        self.next_position = max(self.next_position, stop)
 
     def forget(self, now_ms: int) -> None:
         """Drop retired streams and keys whose time is over. `now_ms` is the wall clock."""
@@ -364,6 +406,7 @@ class Ledger:
     def to_json(self) -> Meta:
         """The durable state, for a Snapshot."""
         return {
+            "journal": self.journal,
             "next_position": self.next_position,
             "streams": {
                 name: [s.next, base64.b64encode(s.token).decode(), self.retired_ms.get(name)]
@@ -376,6 +419,7 @@ class Ledger:
 
     def load(self, state: Meta) -> None:
         """Replace the durable state by that of a Snapshot; nothing is leased."""
+        self.journal = state["journal"]
         self.next_position = state["next_position"]
         self.streams = {
             name: StreamPosition(following, base64.b64decode(token), retired is not None)

@@ -13,7 +13,9 @@ from rayflume.batch import EventBatch
 from rayflume.interfaces import RowRef
 from rayflume.journal.segment import Kind, body_of, decode_head, extents_from_json
 
-_OPEN_MAX = 16
+_OPEN_MAX = 4
+"""Few, because the space of a removed segment is free only once nobody maps it."""
+_OPENING_BYTES = 65_536
 
 
 class RowsUnreadable(Exception):
@@ -31,9 +33,25 @@ def decode_rows(record: pa.Buffer, ref: RowRef) -> EventBatch:
     body = body_of(head, record)
     if body is None:
         raise RowsUnreadable(f"wrong checksum of the rows at {ref.segment}:{ref.offset}")
-    batch = EventBatch.decode(body, extents_from_json(head.meta["extents"]))
+    try:
+        batch = EventBatch.decode(body, extents_from_json(head.meta["extents"]))
+    except (ValueError, pa.ArrowException, OSError) as error:
+        raise RowsUnreadable(f"no rows at {ref.segment}:{ref.offset}: {error}") from error
+    first, stop = head.meta["rows"]
+    if first != ref.position - ref.start or batch.num_rows != stop - first:
+        raise RowsUnreadable(f"other rows at {ref.segment}:{ref.offset}")
     whole = ref.start == 0 and ref.stop == batch.num_rows
     return batch if whole else batch.slice(ref.start, ref.rows)
+
+
+def journal_in(directory: Path) -> str:
+    """Id of the journal whose segments lie in a directory of this host; "" when there is none."""
+    for path in sorted(directory.glob("segment-*.log"), reverse=True):
+        with path.open("rb") as file:
+            head = decode_head(file.read(_OPENING_BYTES))
+        if head is not None and head.kind is Kind.SEGMENT:
+            return str(head.meta["journal"])
+    return ""
 
 
 class SegmentReader:
@@ -46,14 +64,19 @@ class SegmentReader:
     def read(self, ref: RowRef) -> EventBatch:
         """The rows of `ref`. Raises FileNotFoundError if the segment is gone, RowsUnreadable."""
         mapped = self._map(ref.segment, ref.offset + ref.length)
+        if mapped is None or mapped.size() < ref.offset:
+            raise RowsUnreadable(f"{ref.segment} ends before {ref.offset}")
         mapped.seek(ref.offset)
         return decode_rows(mapped.read_buffer(ref.length), ref)
 
-    def _map(self, segment: str, size: int) -> pa.MemoryMappedFile:
+    def _map(self, segment: str, size: int) -> pa.MemoryMappedFile | None:
         mapped = self._maps.pop(segment, None)
         if mapped is None or mapped.size() < size:
             # A segment grows; what was mapped earlier stays valid for batches that still use it.
-            mapped = pa.memory_map(str(self._directory / segment), "r")
+            path = self._directory / segment
+            if path.stat().st_size == 0:
+                return None
+            mapped = pa.memory_map(str(path), "r")
         self._maps[segment] = mapped
         while len(self._maps) > _OPEN_MAX:
             self._maps.popitem(last=False)

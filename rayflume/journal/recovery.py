@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from rayflume.journal.segment import Head, Kind
 
 SEGMENT_SUFFIX = ".log"
+_NO_NUMBER = 2**64
 
 
 def segment_name(number: int) -> str:
@@ -77,18 +78,22 @@ class Recovered:
     records: list[Found] = field(default_factory=list)
     """All whole records in order; those behind `snapshot` are to be replayed."""
     snapshot: Found | None = None
+    unproven: list[Found] = field(default_factory=list)
+    """Per segment the first record that may not be on the disk itself yet."""
     ends: dict[str, int] = field(default_factory=dict)
     """Segment -> where its good part ends."""
     torn: list[Bad] = field(default_factory=list)
     damaged: list[Bad] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     """Segments without any usable record: left over from an opening that did not get far."""
+    missing: list[tuple[int, int]] = field(default_factory=list)
+    """`[first, stop)` of record numbers behind the snapshot that no record has."""
     prefix_lost: bool = False
     """No Snapshot was whole although older segments are gone: positions may be forgotten."""
 
 
 def trim(scans: Sequence[Scan], known_ends: dict[str, int]) -> dict[str, int]:
-    """Where each segment ends as its successor noted it (or as the caller knows it)."""
+    """Where each segment ends as a later one noted it, or its numbers show, or the caller knows."""
     ends = {scan.segment: scan.size for scan in scans}
     for scan in scans:
         opening = scan.opening
@@ -99,7 +104,32 @@ def trim(scans: Sequence[Scan], known_ends: dict[str, int]) -> dict[str, int]:
     for segment, end in known_ends.items():
         if segment in ends:
             ends[segment] = min(ends[segment], end)
+    following = _NO_NUMBER
+    for scan in reversed(scans):
+        # Numbers go on where the good part ended: what repeats them was cut (if its note is lost).
+        repeated = next((f for f in scan.found if f.head.seq >= following), None)
+        if repeated is not None:
+            ends[scan.segment] = min(ends[scan.segment], repeated.offset)
+        if scan.found:
+            following = min(following, _first_number(scan))
     return ends
+
+
+def _first_number(scan: Scan) -> int:
+    """The number of a segment's first record, also when that one or two can't be read."""
+    first = scan.found[0].head
+    return first.seq - {Kind.SEGMENT: 0, Kind.SNAPSHOT: 1}.get(first.kind, 2)
+
+
+def missing_numbers(found: Recovered) -> list[tuple[int, int]]:
+    """Record numbers that are to be replayed and that no record has."""
+    expected = found.snapshot.head.seq + 1 if found.snapshot else 1
+    missing = []
+    for record in found.records:
+        if record.head.seq > expected:
+            missing.append((expected, record.head.seq))
+        expected = max(expected, record.head.seq + 1)
+    return missing
 
 
 def unproven(scans: Sequence[Scan], ends: dict[str, int]) -> list[Found]:
@@ -119,11 +149,13 @@ def classify(scans: Sequence[Scan], ends: dict[str, int], bad_bodies: Iterable[F
     cut = False
     for scan in scans:
         end = ends[scan.segment]
-        if cut or not scan.found or end == 0:
+        if cut or end == 0 or (not scan.found and result.last_seq >= proven):
             result.empty.append(scan.segment)
             continue
         cut = _read_segment(scan, end, proven, torn_bodies, result)
     result.snapshot = _newest_snapshot(result.records)
+    late = {f.segment: f for f in reversed(result.records) if f.head.seq > proven}
+    result.unproven = list(late.values())
     first = result.records[0].head if result.records else None
     result.prefix_lost = bool(first and first.seq > 1 and result.snapshot is None)
     return result

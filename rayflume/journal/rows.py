@@ -126,6 +126,11 @@ class RowIndex:
                 return int(segment.stops[i] - segment.starts[i])
         return ref.rows
 
+    @property
+    def stop(self) -> int:
+        """The position behind the last row."""
+        return self._segments[-1].stops[-1] if self._segments else 0
+
     def drop(self, segment: str) -> None:
         """Forget a segment that was removed."""
         self._segments = [s for s in self._segments if s.name != segment]

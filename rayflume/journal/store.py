@@ -13,37 +13,30 @@ rows.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import secrets
 import threading
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
 from rayflume.clock import Clock
-from rayflume.errors import JournalDamaged, JournalFailed
-from rayflume.interfaces import AppendFile, Disk, RowRef
+from rayflume.errors import JournalDamaged, JournalFailed, Retry
+from rayflume.interfaces import AppendFile, Disk, RowRange, RowRef
 from rayflume.journal import recovery
+from rayflume.journal.intervals import Intervals
 from rayflume.journal.ledger import Ledger, LedgerLimits
-from rayflume.journal.recovery import Bad, Found, Recovered, Scan
+from rayflume.journal.reader import RowsUnreadable, decode_rows
+from rayflume.journal.recovery import Bad, Recovered
 from rayflume.journal.rows import RowIndex
-from rayflume.journal.segment import (
-    ALIGN,
-    HEAD,
-    MAGIC,
-    Head,
-    Kind,
-    Meta,
-    body_of,
-    decode_head,
-    encode,
-    encoded_length,
-    peek,
-)
+from rayflume.journal.scan import read_snapshot, recover
+from rayflume.journal.segment import Head, Kind, Meta, encode, encoded_length
 
-_SCAN_BYTES = 4096
-_SEARCH_BYTES = 2**20
+log = logging.getLogger(__name__)
+
 SET_ASIDE_BYTES_MAX = 64 * 2**20
 
 
@@ -72,10 +65,15 @@ class Journal:
         self._failed: JournalFailed | None = None
         self._file: AppendFile | None = None
         self._life = 0
+        self._newest = 0
+        self._roll_at = 0
         self._known_ends: dict[str, int] = {}
+        self._committing: list[tuple[int, list[RowRange]]] = []
         self.identity: tuple[str, int] | None = None
         """Journal id and epoch, where another journal gives them."""
         self.damage: list[str] = []
+        self.torn: list[str] = []
+        """Tails that were cut at opening; nothing in them was acknowledged."""
         self.damaged_rows = 0
 
     # -- open -----------------------------------------------------------------------------------
@@ -86,31 +84,39 @@ class Journal:
         Raises JournalDamaged for an unknown version, or for damage when `strict`; OSError when the
         disk fails. May be called again after a failure.
         """
+        self._failed = self._failed or JournalFailed("the journal is not open")
         self._close_file()
         names = [n for n in self._disk.names() if recovery.segment_number(n) is not None]
-        if names:
-            self._disk.sync(names[-1])
         found = recover(self._disk, names, self._known_ends)
+        for first in found.unproven:
+            self._disk.sync(first.segment, first.offset)
         self._report(found)
         self.index = RowIndex()
         self.ledger = self._replay(found)
         self._segments = [name for name in names if name not in found.empty]
         self._seq = self._synced = found.last_seq
         self._pending: list[pa.Buffer | bytes] = []
-        self._failed = None
+        self._committing = []
         self._life += 1
-        number = max([0, *(recovery.segment_number(n) or 0 for n in names)]) + 1
-        ends = {n: found.ends[n] for n in self._segments} | dict.fromkeys(found.empty, 0)
-        self._begin_segment(number, ends)
+        self._known_ends = {name: found.ends[name] for name in self._segments}
         for name in found.empty:
-            self._disk.unlink(name)
+            # First of all: on a full disk each attempt to open would leave one more behind.
+            self._unlink(name)
+        number = max([0, *(recovery.segment_number(n) or 0 for n in names)]) + 1
+        self._begin_segment(number, dict.fromkeys(found.empty, 0))
+        self._failed = None
+        self._mark()
         self.prune()
 
     def _report(self, found: Recovered) -> None:
-        self.damage = [f"{b.segment}:{b.start}-{b.stop}: {b.reason}" for b in found.damaged]
+        self.damage = [_note(bad) for bad in found.damaged]
+        self.torn = [_note(bad) for bad in found.torn]
         self.damaged_rows = 0
         if found.prefix_lost:
             self.damage.append("no whole snapshot: positions of idle streams may be forgotten")
+        elif found.missing and not found.damaged:
+            first, last = found.missing[0][0], found.missing[-1][1] - 1
+            self.damage.append(f"records are missing between numbers {first} and {last}")
         if self._options.strict and self.damage:
             raise JournalDamaged(
                 f"the journal is damaged and strict is set: {'; '.join(self.damage)}. "
@@ -120,33 +126,51 @@ class Journal:
             self._set_aside(bad)
 
     def _set_aside(self, bad: Bad) -> None:
+        """Keep the bytes for whoever wants to look; a full or failing disk doesn't stop us."""
         name = f"damaged-{bad.segment}-{bad.start}.bin"
-        if name not in self._disk.names():
+        try:
+            if name in self._disk.names():
+                return
             length = min(bad.stop - bad.start, SET_ASIDE_BYTES_MAX)
-            file = self._disk.create(name)
-            file.write([self._disk.read(bad.segment, bad.start, length)])
-            file.close()
+            data = self._disk.read(bad.segment, bad.start, length)
+            with contextlib.closing(self._disk.create(name)) as file:
+                file.write([data])
+                file.sync()
+        except OSError as error:
+            log.warning("%s could not be kept in %s: %s", _note(bad), name, error)
 
     def _replay(self, found: Recovered) -> Ledger:
-        journal, epoch = found.journal or secrets.token_hex(8), found.epoch + 1
-        if self.identity is not None:
-            journal, epoch = self.identity
-        ledger = Ledger(journal, epoch, self._options.limits, self.index)
+        ledger = Ledger("", 0, self._options.limits, self.index)
         after = 0
         if found.snapshot is not None:
-            state = read_snapshot(self._disk, found.snapshot)
-            ledger.load(state)
+            ledger.load(read_snapshot(self._disk, found.snapshot))
             after = found.snapshot.head.seq
+        ledger.journal = found.journal or ledger.journal or secrets.token_hex(8)
+        ledger.epoch = found.epoch + 1
+        if self.identity is not None:
+            ledger.journal, ledger.epoch = self.identity
+        gaps = Intervals()
         for record in found.records:
-            head = record.head
+            head, expected = record.head, ledger.next_position
             if head.kind is Kind.PUT:
                 start, stop = head.meta["rows"]
+                if start < self.index.stop:
+                    place = Bad(record.segment, record.offset, record.offset + head.length, "")
+                    self.damage.append(_place(place) + "positions of rows that are there already")
+                    continue
                 self.index.add(record.segment, record.offset, head.length, (start, stop))
-            if head.seq > after:
-                ledger.apply(head.kind, head.meta)
+            if head.seq <= after:
+                continue
+            ledger.apply(head.kind, head.meta)
+            gaps.add(expected, start if head.kind is Kind.PUT else ledger.next_position)
+            for span in head.meta["ranges"] if head.kind is Kind.COMMITTED else ():
+                gaps.remove(*span)
         ledger.visible = ledger.next_position
-        gone = self.index.missing(ledger.unfinished)
-        for start, stop in gone:
+        for _, ranges in ledger.prepared():
+            for start, stop in ranges:
+                gaps.remove(start, stop)
+        self.damaged_rows = len(gaps)
+        for start, stop in self.index.missing(ledger.unfinished):
             self.damaged_rows += ledger.lost(start, stop)
         return ledger
 
@@ -159,9 +183,9 @@ class Journal:
         must not be let go of.
         """
         self._raise_failure()
-        while self._offset >= self._options.segment_bytes:
+        while self._offset >= self._roll_at:
             self._await_writer()
-            if self._offset >= self._options.segment_bytes:
+            if self._offset >= self._roll_at:
                 self._roll()
 
     def append(self, kind: Kind, meta: Meta, body: pa.Buffer | bytes = b"", crc: int = 0) -> int:
@@ -170,27 +194,32 @@ class Journal:
         Raises JournalFailed after an earlier failure.
         """
         self._raise_failure()
-        return self._append(kind, meta, body, crc)
+        seq = self._append(kind, meta, body, crc)
+        if kind is Kind.COMMITTED:
+            self._committing.append((seq, [(start, stop) for start, stop in meta["ranges"]]))
+        return seq
 
     def _append(self, kind: Kind, meta: Meta, body: pa.Buffer | bytes, crc: int) -> int:
-        self._seq += 1
-        head = Head(kind, self.ledger.epoch, self._seq, self._synced, 0, len(body), crc, meta)
+        seq = self._seq + 1
+        head = Head(kind, self.ledger.epoch, seq, self._synced, 0, len(body), crc, meta)
         buffers = encode(head, body)
         length = encoded_length(buffers)
+        self._seq = self._newest = seq
         if kind is Kind.PUT:
             start, stop = meta["rows"]
             self.index.add(self._active, self._offset, length, (start, stop))
         self.ledger.apply(kind, meta)
         self._pending.extend(buffers)
         self._offset += length
-        return self._seq
+        return seq
 
     def sync(self, seq: int) -> None:
         """Return once record `seq` is durable (group commit). Blocks; raises JournalFailed."""
         life = self._life
-        while self._synced < seq:
+        while self._synced < seq or life != self._life:
             self._raise_failure()
             if life != self._life:
+                # The record may be lost although its number is in use again.
                 raise JournalFailed("the journal failed and was opened anew meanwhile")
             if self._syncing:
                 self._condition.wait()
@@ -199,23 +228,26 @@ class Journal:
 
     def _write_pending(self) -> None:
         """Write and sync what is pending; the lock is free meanwhile."""
+        file = self._file
+        if file is None:
+            raise JournalFailed("the journal is closed")
         buffers, top, size = self._pending, self._seq, self._offset
         self._pending = []
         self._syncing = True
-        failure: JournalFailed | None = None
+        failure: JournalFailed | None = JournalFailed("writing the journal was interrupted")
         self._condition.release()
         try:
-            assert self._file is not None
-            self._file.write(buffers)
-            self._file.sync()
+            file.write(buffers)
+            file.sync()
+            failure = None
         except OSError as error:
             failure = _failure(error)
         finally:
             self._condition.acquire()
             self._syncing = False
+            self._failed = failure
             self._condition.notify_all()
         if failure is not None:
-            self._failed = failure
             raise failure
         self._synced = top
         self._known_ends[self._active] = size
@@ -227,7 +259,8 @@ class Journal:
 
         The mark itself is not synced: it costs one small write, and only when no record is waiting.
         """
-        head = Head(Kind.MARK, self.ledger.epoch, self._seq + 1, self._synced, 0, 0, 0)
+        meta: Meta = {"next": self.ledger.next_position}
+        head = Head(Kind.MARK, self.ledger.epoch, self._seq + 1, self._synced, 0, 0, 0, meta)
         buffers = encode(head)
         assert self._file is not None
         try:
@@ -244,25 +277,33 @@ class Journal:
         self._raise_failure()
 
     def _roll(self) -> None:
-        self._raise_failure()
-        self.sync(self._seq)
-        if self._offset < self._options.segment_bytes:
+        self.sync(self._newest)
+        if self._offset < self._roll_at or self._syncing or self._pending:
             return
-        assert self._file is not None
+        if self._file is None:
+            raise JournalFailed("the journal is closed")
         number = (recovery.segment_number(self._active) or 0) + 1
-        self.ledger.forget(self._clock.now_ms())
         try:
             self._file.sync()
             self._close_file()
-            self._begin_segment(number, {self._active: self._offset})
+            self._known_ends[self._active] = self._offset
+            self._begin_segment(number, {})
         except OSError as error:
             self._failed = _failure(error)
             raise self._failed from error
+        self._mark()
+        self.prune()
 
     def _begin_segment(self, number: int, ends: dict[str, int]) -> None:
-        """Create a segment with its opening record and a Snapshot, durable when this returns."""
+        """Create a segment with its opening record and a Snapshot, durable when this returns.
+
+        The opening record notes where every older segment ends, for the next one may be removed
+        before them.
+        """
+        self.ledger.forget(self._clock.now_ms())
         name = recovery.segment_name(number)
         file = self._disk.create(name)
+        ends = ends | {segment: self._known_ends[segment] for segment in self._segments}
         meta: Meta = {"journal": self.ledger.journal, "number": number, "ends": ends}
         state = json.dumps(self.ledger.to_json(), separators=(",", ":")).encode()
         self._file, self._active, self._offset = file, name, 0
@@ -275,46 +316,75 @@ class Journal:
         self._segments.append(name)
         self._synced = seq
         self._known_ends[name] = self._offset
+        # A Snapshot larger than a segment must not be written for every record.
+        self._roll_at = max(self._options.segment_bytes, 2 * self._offset)
 
     def prune(self) -> None:
-        """Remove the segments that hold no unfinished row. Call after a commit is durable."""
+        """Remove the segments that hold no unfinished row and none whose commit is not durable.
+
+        A segment that can't be removed now stays until the next call.
+        """
+        if self._file is None:
+            return
+        self._committing = [entry for entry in self._committing if entry[0] > self._synced]
         needed = self.index.needed(self.ledger.unfinished)
+        for _, ranges in self._committing:
+            needed |= self.index.needed(Intervals(ranges))
         gone = [name for name in self._segments if name != self._active and name not in needed]
         for name in gone:
-            self._disk.unlink(name)
-            self.index.drop(name)
-            self._known_ends.pop(name, None)
+            if self._unlink(name):
+                self._segments.remove(name)
+                self.index.drop(name)
+                self._known_ends.pop(name, None)
         if gone:
-            self._segments = [name for name in self._segments if name not in gone]
-            self._disk.sync_directory()
+            try:
+                self._disk.sync_directory()
+            except OSError as error:
+                log.warning("removed segments may come back after a power failure: %s", error)
+
+    def _unlink(self, name: str) -> bool:
+        try:
+            self._disk.unlink(name)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("the used segment %s stays: %s", name, error)
+            return False
+        return True
 
     # -- read -----------------------------------------------------------------------------------
 
-    def read(self, ref: RowRef) -> pa.Buffer:
-        """The whole Put record a reference points to, also when it is not written yet. Blocks."""
-        end = ref.offset + ref.length
-        if ref.segment == self._active and end > self._known_ends.get(ref.segment, 0):
-            self.sync(self._seq)
-        return self._disk.read(ref.segment, ref.offset, ref.length)
-
     def set_aside(self, ref: RowRef, reason: str) -> int:
         """A record proved unreadable: keep its bytes, count its rows as lost; returns how many."""
-        stop = ref.offset + ref.length
-        bad = Bad(ref.segment, ref.offset, stop, reason)
-        note = f"{bad.segment}:{bad.start}-{bad.stop}: {reason}"
-        if note not in self.damage:
-            self.damage.append(note)
-            self._set_aside(bad)
         first = ref.position - ref.start
-        whole = next((r for r in self.index.refs(first, first + 1)), ref)
-        lost = self.ledger.lost(first, first + self.index.rows_at(whole))
+        whole = next(self.index.refs(first, first + 1), None)
+        if whole is None or (whole.segment, whole.offset) != (ref.segment, ref.offset):
+            return 0
+        stop = first + self.index.rows_at(whole)
+        if self._reads_well(replace(whole, stop=stop - first)):
+            raise Retry(
+                f"the record at {ref.segment}:{ref.offset} is whole on its own disk, though a "
+                f"reader found {reason}: read it again"
+            )
+        bad = Bad(ref.segment, ref.offset, ref.offset + whole.length, reason)
+        if not any(note.startswith(_place(bad)) for note in self.damage):
+            self.damage.append(_note(bad))
+            self._set_aside(bad)
+        lost = self.ledger.lost(first, stop, (ref.position, ref.position + ref.rows))
         self.damaged_rows += lost
         return lost
 
+    def _reads_well(self, ref: RowRef) -> bool:
+        try:
+            decode_rows(self._disk.read(ref.segment, ref.offset, ref.length), ref)
+        except (RowsUnreadable, OSError):
+            return False
+        return True
+
     @property
     def last_seq(self) -> int:
-        """Number of the newest record."""
-        return self._seq
+        """Number of the newest record that is worth a `sync`."""
+        return self._newest
 
     @property
     def failed(self) -> bool:
@@ -333,9 +403,10 @@ class Journal:
             return
         try:
             self._await_writer()
-            self.sync(self._seq)
+            self.sync(self._newest)
         finally:
             self._close_file()
+            self._condition.notify_all()
 
     def _close_file(self) -> None:
         file, self._file = self._file, None
@@ -343,71 +414,12 @@ class Journal:
             file.close()
 
 
-def recover(disk: Disk, names: list[str], known_ends: dict[str, int]) -> Recovered:
-    """Read all segments and decide what they say (see recovery). Reads only; used by fsck too."""
-    scans = [scan_segment(disk, name) for name in names]
-    ends = recovery.trim(scans, known_ends)
-    torn = [f for f in recovery.unproven(scans, ends) if not _body_whole(disk, f)]
-    found = recovery.classify(scans, ends, torn)
-    snapshots = [f for f in reversed(found.records) if f.head.kind is Kind.SNAPSHOT]
-    whole = next((f for f in snapshots if _body_whole(disk, f)), None)
-    for bad in snapshots[: snapshots.index(whole) if whole else None]:
-        stop = bad.offset + bad.head.length
-        found.damaged.append(Bad(bad.segment, bad.offset, stop, "a snapshot with a wrong checksum"))
-    found.snapshot = whole
-    found.prefix_lost = whole is None and bool(found.records) and found.records[0].head.seq > 1
-    return found
+def _place(bad: Bad) -> str:
+    return f"{bad.segment}:{bad.start}-{bad.stop}: "
 
 
-def read_snapshot(disk: Disk, found: Found) -> Meta:
-    """The state that a whole Snapshot record holds."""
-    body = body_of(found.head, disk.read(found.segment, found.offset, found.head.length))
-    assert body is not None, "checked by recover"
-    state: Meta = json.loads(body.to_pybytes())
-    return state
-
-
-def scan_segment(disk: Disk, name: str) -> Scan:
-    """All record heads of a segment, and the stretches between them that are none. Blocks."""
-    scan = Scan(name, disk.size(name))
-    offset = 0
-    while offset < scan.size:
-        head = _head_at(disk, name, offset)
-        if head is not None and offset + head.body_offset + head.body_length <= scan.size:
-            scan.found.append(Found(name, offset, head))
-            offset += head.length
-            continue
-        following = _next_head(disk, name, offset + ALIGN, scan.size)
-        scan.bad.append(Bad(name, offset, following, "no readable record"))
-        offset = following
-    return scan
-
-
-def _head_at(disk: Disk, name: str, offset: int) -> Head | None:
-    data = disk.read(name, offset, _SCAN_BYTES)
-    sizes = peek(data)
-    if sizes is not None and sizes[0] > len(data):
-        data = disk.read(name, offset, sizes[0])
-    return decode_head(data)
-
-
-def _next_head(disk: Disk, name: str, offset: int, size: int) -> int:
-    """Where the next whole head begins at or behind `offset`; `size` if there is none."""
-    while offset < size:
-        chunk: bytes = disk.read(name, offset, _SEARCH_BYTES).to_pybytes()
-        at = chunk.find(MAGIC)
-        while at >= 0:
-            aligned = (offset + at) % ALIGN == 0
-            if aligned and _head_at(disk, name, offset + at) is not None:
-                return offset + at
-            at = chunk.find(MAGIC, at + 1)
-        offset += len(chunk) if len(chunk) < HEAD.size else len(chunk) // ALIGN * ALIGN
-    return size
-
-
-def _body_whole(disk: Disk, found: Found) -> bool:
-    data = disk.read(found.segment, found.offset, found.head.length)
-    return body_of(found.head, data) is not None
+def _note(bad: Bad) -> str:
+    return _place(bad) + bad.reason
 
 
 def _failure(error: OSError) -> JournalFailed:

@@ -1,0 +1,184 @@
+"""A journal looked at from outside: what it holds, what is whole, torn, damaged. Reads only.
+
+Works beside the running owner: what it is writing at that moment is told apart from a torn tail,
+and a look that meets a segment being removed is repeated.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rayflume.interfaces import Disk, Manifest, RowRange, RowRef
+from rayflume.journal import recovery
+from rayflume.journal.disk import LOCK_NAME, LocalDisk
+from rayflume.journal.intervals import Intervals
+from rayflume.journal.ledger import Ledger, LedgerLimits
+from rayflume.journal.recovery import Bad, Recovered
+from rayflume.journal.rows import RowIndex
+from rayflume.journal.scan import read_snapshot, recover
+from rayflume.journal.segment import Kind, body_of
+
+_LOOKS = 5
+_EVER = 2**60
+_KEEP_ALL = LedgerLimits(keys=_EVER, key_retention_ms=_EVER, stream_retention_ms=_EVER)
+
+
+@dataclass
+class Survey:
+    """What a journal holds. `holder`: who has it open now, "" when nobody has.
+
+    `torn`: never acknowledged, the next opening cuts it. `writing`: the owner is at it.
+    """
+
+    holder: str
+    found: Recovered
+    ledger: Ledger
+    index: RowIndex
+    sizes: dict[str, int]
+    torn: list[Bad] = field(default_factory=list)
+    writing: list[Bad] = field(default_factory=list)
+    damaged: list[Bad] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What is wrong that has no place in a file."""
+    lost: Intervals = field(default_factory=Intervals)
+    """Rows that are not committed and that no readable record holds."""
+
+    @property
+    def state(self) -> str:
+        """`whole`, `torn` (harmless) or `damaged`."""
+        if self.damaged or self.notes or self.lost:
+            return "damaged"
+        return "torn" if self.torn else "whole"
+
+    def records(self) -> dict[str, int]:
+        """Kind -> how many whole records there are."""
+        return dict(Counter(f.head.kind.name.lower() for f in self.found.records))
+
+    def rows_put(self) -> int:
+        """Rows of all Put records that are still there."""
+        puts = [f.head.meta["rows"] for f in self.found.records if f.head.kind is Kind.PUT]
+        return sum(stop - start for start, stop in puts)
+
+    def unfinished(self) -> Iterator[tuple[str, RowRef]]:
+        """(delivery or "", rows) of everything that is not committed, oldest first."""
+        owners = sorted((a, b, m.delivery) for m, spans in self.prepared() for a, b in spans)
+        for start, stop in self.ledger.unfinished:
+            at = start
+            for first, last, delivery in [o for o in owners if start <= o[0] < stop]:
+                yield from self._refs("", at, first)
+                yield from self._refs(delivery, first, last)
+                at = last
+            yield from self._refs("", at, stop)
+
+    def _refs(self, delivery: str, start: int, stop: int) -> Iterator[tuple[str, RowRef]]:
+        if start < stop:
+            yield from ((delivery, ref) for ref in self.index.refs(start, stop))
+
+    def prepared(self) -> list[tuple[Manifest, tuple[RowRange, ...]]]:
+        """Deliveries past the point of no return, not committed."""
+        return self.ledger.prepared()
+
+
+Seen = Callable[[int, int], None]
+"""Told how many bytes of how many were looked at."""
+
+
+def survey(directory: Path, *, bodies: bool = False, seen: Seen = lambda done, all: None) -> Survey:
+    """Look at the journal in a directory; with `bodies` every checksum is tried. Blocks.
+
+    Raises FileNotFoundError when there is no journal, JournalDamaged for an unknown version.
+    """
+    disk = LocalDisk(directory)
+    for look in range(_LOOKS):
+        try:
+            return _survey(disk, owner(directory), seen if bodies else None)
+        except FileNotFoundError:
+            if look == _LOOKS - 1 or not segments(directory):
+                raise
+    raise AssertionError("unreachable")
+
+
+def segments(directory: Path) -> list[str]:
+    """Names of the segments in a directory, oldest first."""
+    return [n for n in LocalDisk(directory).names() if recovery.segment_number(n) is not None]
+
+
+def owner(directory: Path) -> str:
+    """Who has the journal open now; "" when nobody has."""
+    try:
+        descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return ""
+    try:
+        # A shared lock, for an instant: who opens the journal just then tries again.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(descriptor, 256, 0).decode(errors="replace") or "another process"
+    finally:
+        os.close(descriptor)
+    return ""
+
+
+def _survey(disk: LocalDisk, holder: str, seen: Seen | None) -> Survey:
+    names = [name for name in disk.names() if recovery.segment_number(name) is not None]
+    if not names:
+        raise FileNotFoundError("no segment")
+    sizes = {name: disk.size(name) for name in names}
+    found = recover(disk, names, {})
+    index = RowIndex()
+    ledger = Ledger("", 0, _KEEP_ALL, index)
+    result = Survey(holder, found, ledger, index, sizes, damaged=list(found.damaged))
+    for bad in found.torn:
+        writing = holder and bad.segment == names[-1]
+        (result.writing if writing else result.torn).append(bad)
+    _replay(disk, result)
+    if seen is not None:
+        result.damaged += _wrong_bodies(disk, found, seen)
+    if found.prefix_lost:
+        result.notes.append("no snapshot is whole: positions of idle streams may be forgotten")
+    elif found.missing and not found.damaged:
+        first, last = found.missing[0][0], found.missing[-1][1] - 1
+        result.notes.append(f"the records {first} to {last} are missing")
+    result.lost = index.missing(ledger.unfinished)
+    return result
+
+
+def _replay(disk: Disk, result: Survey) -> None:
+    """The state after all whole records, as opening the journal would find it."""
+    ledger, after = result.ledger, 0
+    if result.found.snapshot is not None:
+        ledger.load(read_snapshot(disk, result.found.snapshot))
+        after = result.found.snapshot.head.seq
+    ledger.journal = result.found.journal or ledger.journal
+    ledger.epoch = result.found.epoch
+    for record in result.found.records:
+        head = record.head
+        if head.kind is Kind.PUT:
+            start, stop = head.meta["rows"]
+            if start < result.index.stop:
+                place = f"{record.segment}:{record.offset}"
+                result.notes.append(f"{place} holds rows whose positions are taken")
+                continue
+            result.index.add(record.segment, record.offset, head.length, (start, stop))
+        if head.seq > after:
+            ledger.apply(head.kind, head.meta)
+
+
+def _wrong_bodies(disk: Disk, found: Recovered, seen: Seen) -> list[Bad]:
+    records = [record for record in found.records if record.head.body_length]
+    total, done, wrong = sum(record.head.length for record in records), 0, []
+    known = {(bad.segment, bad.start) for bad in found.damaged}
+    for record in records:
+        data = disk.read(record.segment, record.offset, record.head.length)
+        if body_of(record.head, data) is None and (record.segment, record.offset) not in known:
+            stop = record.offset + record.head.length
+            what = f"a {record.head.kind.name.lower()} record with a wrong checksum"
+            wrong.append(Bad(record.segment, record.offset, stop, what))
+        done += record.head.length
+        seen(done, total)
+    return wrong

@@ -1,0 +1,112 @@
+"""Journals of version 1, as once written, are read by this code and would be written the same."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import make_v1 as v1
+import pyarrow as pa
+import pytest
+from disks import FaultyDisk
+from fakes import journaled, manual
+
+from rayflume.batch import EventBatch
+from rayflume.errors import JournalDamaged
+from rayflume.interfaces import RowRef, StreamPosition
+from rayflume.journal.reader import decode_rows
+from rayflume.journal.scan import scan_segment
+from rayflume.journal.segment import (
+    Kind,
+    body_of,
+    decode_head,
+    encode,
+    extents_from_json,
+    manifest_from_json,
+)
+
+NAME = "segment-0000000002.log"
+
+
+def golden_disk(data: bytes) -> FaultyDisk:
+    disk = FaultyDisk()
+    disk.create(NAME).write([data])
+    return disk
+
+
+def test_every_record_kind_is_read_to_its_values() -> None:
+    data = v1.GOLDEN.read_bytes()
+    scan = scan_segment(golden_disk(data), NAME)
+    assert scan.bad == []
+    assert {found.head.kind for found in scan.found} == set(Kind)
+    for found, (head, body) in zip(scan.found, v1.records(), strict=True):
+        read = found.head
+        assert (read.kind, read.epoch, read.seq, read.synced) == (
+            head.kind,
+            head.epoch,
+            head.seq,
+            head.synced,
+        )
+        assert read.meta == head.meta
+        whole = body_of(read, pa.py_buffer(data).slice(found.offset, read.length))
+        assert whole is not None
+        if read.kind is not Kind.PUT:
+            assert whole.to_pybytes() == body
+
+
+def test_encoding_again_gives_the_same_bytes() -> None:
+    data = v1.GOLDEN.read_bytes()
+    for found in scan_segment(golden_disk(data), NAME).found:
+        record = pa.py_buffer(data).slice(found.offset, found.head.length)
+        body = body_of(found.head, record)
+        assert body is not None
+        again = b"".join(bytes(piece) for piece in encode(found.head, body))
+        assert again == record.to_pybytes()
+
+
+def test_rows_extents_and_manifest_have_their_values() -> None:
+    data = pa.py_buffer(v1.GOLDEN.read_bytes())
+    found = {f.head.kind: f for f in scan_segment(golden_disk(data), NAME).found}
+    put = found[Kind.PUT]
+    ref = RowRef(NAME, put.offset, put.head.length, 0, 3, 7)
+    batch = decode_rows(data.slice(put.offset, put.head.length), ref)
+    assert batch.body.to_pylist() == v1.BODIES
+    assert batch.header("level").to_pylist() == [None, None, "\N{SNOWMAN}"]
+    assert batch.extents == v1.EXTENTS
+    assert extents_from_json(put.head.meta["extents"]) == v1.EXTENTS
+    assert manifest_from_json(found[Kind.PREPARED].head.meta) == (v1.MANIFEST, ((7, 10),))
+    assert isinstance(batch, EventBatch)
+
+
+def test_a_journal_of_version_1_opens(tmp_path: Path) -> None:
+    disk = golden_disk(v1.GOLDEN.read_bytes())
+    channel = journaled(disk, manual(tmp_path)[0])
+    assert channel.info().journal == v1.JOURNAL
+    assert channel.positions("") == {
+        "s": StreamPosition(9, b"\x00", retired=True),
+        "old": StreamPosition(3, b"", retired=True),
+        "host/web/8-15/0": StreamPosition(25, b"\x00token\xff"),
+    }
+    assert channel.take("lake/0/a", "", 1, 0).delivery == ""
+    assert channel._journal.ledger.epoch == 4
+
+
+def changed(version: int, kind: int) -> bytes:
+    data = bytearray(v1.GOLDEN.read_bytes())
+    data[4], data[5] = version, kind
+    length = struct.unpack_from("<I", data, 12)[0]
+    crc = zlib.crc32(data[48 : 48 + length], zlib.crc32(data[:44]))
+    struct.pack_into("<I", data, 44, crc)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(("version", "kind"), [(2, 1), (1, 99)])
+def test_a_record_this_code_does_not_know_is_refused(
+    tmp_path: Path, version: int, kind: int
+) -> None:
+    data = changed(version, kind)
+    with pytest.raises(JournalDamaged, match=f"version {version}, kind {kind}.*newer one"):
+        decode_head(data)
+    with pytest.raises(JournalDamaged):
+        journaled(golden_disk(data), manual(tmp_path)[0])
