@@ -13,22 +13,28 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
-from ray.experimental import internal_kv
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayflume.agent.actors import NAMESPACE, Assignment, ChannelProxy, PartActor, actor_name
 from rayflume.agent.control import Control, Watch
 from rayflume.agent.parts import Place, Status
-from rayflume.agent.plan_store import PlanStore, Record
+from rayflume.agent.placement import (
+    actor_options,
+    alive_nodes,
+    expand,
+    find_journal,
+    find_node,
+    pin_source,
+    store,
+)
+from rayflume.agent.plan_store import Record
 from rayflume.agent.supervisor import Key
 from rayflume.clock import SystemClock
-from rayflume.config import PartPlan, component_of
-from rayflume.errors import ChannelClosed, ConfigError, Retry
+from rayflume.config import PartPlan
+from rayflume.errors import ConfigError, Retry
 from rayflume.interfaces import Json
 
 log = logging.getLogger(__name__)
@@ -36,26 +42,8 @@ log = logging.getLogger(__name__)
 STATUS_WAIT_S = 1.0
 HUNG_MS = 60_000
 START_MS = 180_000
-CHANNEL_THREADS = 64
-PART_THREADS = 4
 _SUPERVISOR = "supervisor"
-
-
-class RayKeyValue:
-    """Ray's key-value store, in rayflume's namespace. See plan_store.KeyValue."""
-
-    def get(self, key: str) -> bytes | None:
-        value: bytes | None = internal_kv._internal_kv_get(key, namespace=NAMESPACE)
-        return value
-
-    def put(self, key: str, value: bytes) -> None:
-        internal_kv._internal_kv_put(key, value, namespace=NAMESPACE)
-
-    def delete(self, key: str) -> None:
-        internal_kv._internal_kv_del(key, namespace=NAMESPACE)
-
-    def keys(self, prefix: str) -> list[str]:
-        return [k.decode() for k in internal_kv._internal_kv_list(prefix, namespace=NAMESPACE)]
+NODES_WATCH_S = 5.0
 
 
 def connect(address: str | None, *, log_to_driver: bool = False) -> bool:
@@ -88,135 +76,6 @@ def connect(address: str | None, *, log_to_driver: bool = False) -> bool:
 def disconnect() -> None:
     """Leave the cluster (a local one ends)."""
     ray.shutdown()
-
-
-def store() -> PlanStore:
-    """The plans in force on this cluster."""
-    return PlanStore(RayKeyValue())
-
-
-def alive_nodes() -> dict[str, dict[str, Any]]:
-    """Node id -> what Ray tells of it, of all living nodes, in a stable order."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return {node["NodeID"]: node for node in sorted(nodes, key=lambda node: str(node["NodeID"]))}
-
-
-# -- placement ----------------------------------------------------------------------------------
-
-
-def expand(record: Record) -> dict[Key, PartPlan]:
-    """All replicas a plan wants on the present nodes. Key -> part."""
-    keys: dict[Key, PartPlan] = {}
-    for part in record.plan.parts():
-        count = len(record.nodes) if part.placement.per_node else part.placement.replicas
-        keys |= {(part.name, replica): part for replica in range(count)}
-    return keys
-
-
-def find_node(part: PartPlan, replica: int, record: Record) -> str:
-    """The node a replica must run on, "" when Ray may choose. Raises ConfigError: no such node."""
-    nodes = alive_nodes()
-    if part.placement.per_node:
-        wanted = record.nodes[replica]
-        if wanted not in nodes:
-            raise ChannelClosed(f"the node {wanted[:8]} of {part.name}/{replica} is gone")
-        return wanted
-    where = part.placement.node
-    if isinstance(where, str):
-        for node_id, node in nodes.items():
-            if where in (node_id, node["NodeManagerAddress"], node["NodeManagerHostname"]):
-                return node_id
-        known = ", ".join(str(node["NodeManagerAddress"]) for node in nodes.values())
-        raise ConfigError(f"{part.where}.placement.node: no node {where!r}; there are: {known}")
-    return ""
-
-
-def pin_source(part: PartPlan, replica: int, record: Record) -> str:
-    """The node on which a source without a fixed place stays: where it was started first.
-
-    Its files are there, and the names of its streams begin with that host. Raises ChannelClosed
-    (try again later) while that node is gone.
-    """
-    name, nodes = f"{part.name}/{replica}", alive_nodes()
-    pinned = dict((store().load(record.plan.agent) or record).pinned)
-    if name not in pinned:
-        here = ray.get_runtime_context().get_node_id()
-        wanted = part.placement.node
-        fits = [
-            node
-            for node, facts in nodes.items()
-            if not isinstance(wanted, Mapping)
-            or wanted.items() <= dict(facts.get("Labels", {})).items()
-        ]
-        if not fits:
-            raise ChannelClosed(f"no living node has the labels {wanted} that {part.name} asks for")
-        pinned[name] = fits[replica % len(fits)] if part.placement.spread else fits[0]
-        if not part.placement.spread and here in fits:
-            pinned[name] = here
-        store().change(record.plan.agent, pinned=pinned)
-    if pinned[name] not in nodes:
-        raise ChannelClosed(f"the node {pinned[name][:8]} that {name} reads on is gone: waiting")
-    return pinned[name]
-
-
-def actor_options(part: PartPlan, replica: int, agent: str, node: str) -> dict[str, Any]:
-    """Options for `ray.remote` of one part."""
-    placement = part.placement
-    options: dict[str, Any] = {
-        "name": actor_name(agent, part.name, replica),
-        "namespace": NAMESPACE,
-        "lifetime": "detached",
-        "max_restarts": 0,
-        "max_task_retries": 0,
-        "num_cpus": placement.num_cpus or 0,
-        "max_concurrency": CHANNEL_THREADS if part.kind == "channel" else PART_THREADS,
-    }
-    if placement.memory:
-        options["memory"] = placement.memory
-    if placement.resources:
-        options["resources"] = dict(placement.resources)
-    if isinstance(placement.node, Mapping):
-        options["label_selector"] = dict(placement.node)
-    if node:
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
-    elif placement.spread:
-        options["scheduling_strategy"] = "SPREAD"
-    return options
-
-
-def _has_journal(directory: str) -> bool:
-    path = Path(directory)
-    return path.is_dir() and any(path.glob("segment-*.log"))
-
-
-def find_journal(part: PartPlan, record: Record) -> str:
-    """The node whose disk has a channel's journal; "" when no node has one. Blocks.
-
-    Raises ChannelClosed (try again later) when there was one and no living node has it.
-    """
-    directory = getattr(component_of(part), "directory", None)
-    if directory is None:
-        return ""
-    path = str((record.plan.directory / Path(directory).expanduser()).absolute())
-    ask = ray.remote(num_cpus=0)(_has_journal)
-    asked = {
-        node: ask.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-        ).remote(path)
-        for node in alive_nodes()
-    }
-    for node, reply in asked.items():
-        try:
-            if ray.get(reply, timeout=30):
-                return node
-        except RayError as error:
-            log.warning("node %s was not asked for the journal: %s", node[:8], error)
-    if part.name in record.journals and not record.new_journal:
-        raise ChannelClosed(
-            f"no living node has the journal of channel {part.name} in {path}: waiting for its "
-            "node; to begin an empty one, start the agent with --new-journal"
-        )
-    return ""
 
 
 # -- the host of a control loop -----------------------------------------------------------------
@@ -252,8 +111,10 @@ class RayHost:
         if part.kind == "channel" and not node and not part.placement.node:
             node = ray.get_runtime_context().get_node_id()
         agent = self._record.plan.agent
-        place = Place(self._record.plan, part, key[1], node)
-        channels = {name: actor_name(agent, name, 0) for name in part.channels}
+        channel = self._record.plan.channels.get(part.channel)
+        grouped = channel is not None and channel.placement.per_node
+        place = Place(self._record.plan, part, key[1], node, grouped)
+        channels = self._channels(part, key[1])
         assignment = Assignment(place, channels, self._record.plan.orphan_after_ms)
         options = actor_options(part, key[1], agent, node)
         try:
@@ -262,6 +123,28 @@ class RayHost:
             raise Retry(f"{part.name} can't be placed: {error}") from error
         self._last.pop(key, None)
         self._asked.pop(key, None)
+
+    def _channels(self, part: PartPlan, replica: int) -> dict[str, str]:
+        """Channel -> actor. A source beside a `per_node` channel writes to that of its own node;
+        the sinks share the journals out among them.
+        """
+        plan, found = self._record.plan, {}
+        for name in part.channels:
+            if not plan.channels[name].placement.per_node:
+                found[name] = actor_name(plan.agent, name, 0)
+            elif part.kind == "source":
+                found[name] = actor_name(plan.agent, name, replica)
+            else:
+                count = part.placement.replicas
+                for journal in range(replica, len(self._record.nodes), count):
+                    found[f"{name}/{journal}"] = actor_name(plan.agent, name, journal)
+        return found
+
+    def join(self, record: Record) -> list[Key]:
+        """Nodes have joined: take over the record; returns the sinks that must start anew."""
+        self._record, self._plans = record, expand(record)
+        shared = {n for n, part in record.plan.channels.items() if part.placement.per_node}
+        return [k for k, p in self._plans.items() if p.kind == "sink" and p.channel in shared]
 
     def kill(self, key: Key) -> None:
         if key not in self._handles and not self.adopt(key):
@@ -348,7 +231,25 @@ class SupervisorActor:
                 self._control.supervisor.adopt(key)
         if record.asked:
             getattr(self._control, record.asked)()
-        threading.Thread(target=self._control.run, name="rayflume-control", daemon=True).start()
+        self._host, self._record = host, record
+        threading.Thread(target=self._run, name="rayflume-control", daemon=True).start()
+
+    def _run(self) -> None:
+        if any(part.placement.per_node for part in self._record.plan.parts()):
+            threading.Thread(target=self._watch_nodes, name="rayflume-nodes", daemon=True).start()
+        self._control.run()
+
+    def _watch_nodes(self) -> None:
+        """Parts that run on every node run on those that join later, too."""
+        pause = threading.Event()
+        while not self._control.ended:
+            pause.wait(NODES_WATCH_S)
+            new = [node for node in alive_nodes() if node not in self._record.nodes]
+            if new:
+                changed = store().change(self._agent, nodes=(*self._record.nodes, *new))
+                assert changed is not None
+                self._record = changed
+                self._control.join(expand(changed), self._host.join(changed))
 
     def status(self) -> dict[str, Json]:
         """As `rayflume status --json`."""
@@ -475,7 +376,8 @@ class RayAgent:
 
     def tap(self, channel: str, rows_max: int) -> list[Any]:
         """Up to the newest rows of a channel, as Put records, without taking them."""
-        return ChannelProxy(channel, actor_name(self.name, channel, 0)).tap(rows_max)
+        name, _, replica = channel.partition("/")
+        return ChannelProxy(channel, actor_name(self.name, name, int(replica or 0))).tap(rows_max)
 
     def _get(self, reply: Any) -> Any:  # noqa: ANN401
         try:

@@ -121,6 +121,21 @@ class Control:
             elif action.verb is Verb.STOP:
                 self.supervisor.stopped(key)
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing runs any more, and nothing will."""
+        return self.supervisor.phase is Phase.ENDED
+
+    def join(self, keys: Mapping[Key, PartPlan], again: list[Key]) -> None:
+        """More parts are wanted; those in `again` are started anew with what is changed."""
+        with self._lock:
+            self._plans = dict(keys)
+            for key, part in keys.items():
+                self.supervisor.add(key, part.kind, is_server(part))
+            for key in again:
+                self._host.kill(key)
+        self._wake.set()
+
     # -- asked by others ------------------------------------------------------------------------
 
     def drain(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -44,6 +44,8 @@ class Place:
     part: PartPlan
     replica: int = 0
     node: str = ""
+    grouped: bool = False
+    """Of a sink: its channel is `per_node`, so it may have several journals, or none yet."""
 
     def context(self, clock: Clock) -> Context:
         """What the part is told about its surroundings."""
@@ -74,19 +76,36 @@ def host_id() -> str:
 
 def build_part(
     place: Place, channels: Mapping[str, Channel], clock: Clock | None = None
-) -> SourceRunner | ServerRunner | SinkRunner | ChannelPart:
+) -> SourceRunner | ServerRunner | SinkRunner | SinkGroup | ChannelPart:
     """The part, not yet started. Raises OptionError where an option proves wrong on this host."""
     context = place.context(clock or SystemClock())
     component = component_of(place.part)
     if place.part.kind == "channel":
         return ChannelPart(component, context)
     if place.part.kind == "sink":
-        channel = _channel(channels, place.part.channel)
-        sink = component.build(context)
-        return SinkRunner(
-            context.part, place.replica, channel, sink, context.clock, context.metrics
-        )
+        return _sink(place, component, context, channels)
     return _source(place.part, component, context, channels)
+
+
+def _sink(
+    place: Place, component: Component, context: Context, channels: Mapping[str, Channel]
+) -> SinkRunner | SinkGroup:
+    """A sink on its channel, or on those replicas of it (`wal/2`) that are this one's share."""
+    name = place.part.channel
+    shared = [channel for key, channel in channels.items() if key.startswith(f"{name}/")]
+    journals = shared or ([] if place.grouped else [_channel(channels, name)])
+    runners = [
+        SinkRunner(
+            context.part,
+            place.replica,
+            channel,
+            component.build(context),
+            context.clock,
+            context.metrics,
+        )
+        for channel in journals
+    ]
+    return SinkGroup(runners) if place.grouped else runners[0]
 
 
 def _source(
@@ -110,6 +129,39 @@ def _channel(channels: Mapping[str, Channel], name: str) -> Channel:
     if name not in channels:
         raise ChannelClosed(f"channel {name} was not started")
     return channels[name]
+
+
+class SinkGroup:
+    """One sink on several journals: those of a `per_node` channel that are this replica's share."""
+
+    _WORST = ("failed", "crashed", "starting", "running")
+
+    def __init__(self, runners: Sequence[SinkRunner]) -> None:
+        self._runners = runners
+
+    def start(self) -> None:
+        for runner in self._runners:
+            runner.start()
+
+    def drain(self, unterminated: bool = False) -> None:
+        """Sinks drain when their channels say so."""
+
+    def stop(self) -> None:
+        for runner in self._runners:
+            runner.stop()
+
+    def status(self) -> Status:
+        """The worst of the states; the metrics are common to all."""
+        all_of = [runner.status() for runner in self._runners]
+        states = [str(status["state"]) for status in all_of]
+        state = next((worst for worst in self._WORST if worst in states), "stopped")
+        errors = [status["last_error"] for status in all_of if status["last_error"]]
+        return {
+            "state": state if all_of else "running",
+            "last_error": errors[0] if errors else None,
+            "metrics": all_of[0]["metrics"] if all_of else {},
+            "detail": {"journals": len(all_of)},
+        }
 
 
 class ChannelPart:

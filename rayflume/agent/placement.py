@@ -1,0 +1,171 @@
+"""Where the parts of an agent go on a Ray cluster, and what is remembered of it.
+
+A channel belongs to the host that has its journal, a source to the host whose files it reads: both
+stay where they were started first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.experimental import internal_kv
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from rayflume.agent.actors import NAMESPACE, actor_name
+from rayflume.agent.plan_store import PlanStore, Record
+from rayflume.agent.supervisor import Key
+from rayflume.config import PartPlan, component_of
+from rayflume.errors import ChannelClosed, ConfigError
+
+log = logging.getLogger(__name__)
+
+CHANNEL_THREADS = 64
+PART_THREADS = 4
+
+
+class RayKeyValue:
+    """Ray's key-value store, in rayflume's namespace. See plan_store.KeyValue."""
+
+    def get(self, key: str) -> bytes | None:
+        value: bytes | None = internal_kv._internal_kv_get(key, namespace=NAMESPACE)
+        return value
+
+    def put(self, key: str, value: bytes) -> None:
+        internal_kv._internal_kv_put(key, value, namespace=NAMESPACE)
+
+    def delete(self, key: str) -> None:
+        internal_kv._internal_kv_del(key, namespace=NAMESPACE)
+
+    def keys(self, prefix: str) -> list[str]:
+        return [k.decode() for k in internal_kv._internal_kv_list(prefix, namespace=NAMESPACE)]
+
+
+def store() -> PlanStore:
+    """The plans in force on this cluster."""
+    return PlanStore(RayKeyValue())
+
+
+def alive_nodes() -> dict[str, dict[str, Any]]:
+    """Node id -> what Ray tells of it, of all living nodes, in a stable order."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: node for node in sorted(nodes, key=lambda node: str(node["NodeID"]))}
+
+
+def expand(record: Record) -> dict[Key, PartPlan]:
+    """All replicas a plan wants on the present nodes. Key -> part."""
+    keys: dict[Key, PartPlan] = {}
+    for part in record.plan.parts():
+        count = len(record.nodes) if part.placement.per_node else part.placement.replicas
+        keys |= {(part.name, replica): part for replica in range(count)}
+    return keys
+
+
+def find_node(part: PartPlan, replica: int, record: Record) -> str:
+    """The node a replica must run on, "" when Ray may choose. Raises ConfigError: no such node."""
+    nodes = alive_nodes()
+    if part.placement.per_node:
+        wanted = record.nodes[replica]
+        if wanted not in nodes:
+            raise ChannelClosed(f"the node {wanted[:8]} of {part.name}/{replica} is gone")
+        return wanted
+    where = part.placement.node
+    if isinstance(where, str):
+        for node_id, node in nodes.items():
+            if where in (node_id, node["NodeManagerAddress"], node["NodeManagerHostname"]):
+                return node_id
+        known = ", ".join(str(node["NodeManagerAddress"]) for node in nodes.values())
+        raise ConfigError(f"{part.where}.placement.node: no node {where!r}; there are: {known}")
+    return ""
+
+
+def pin_source(part: PartPlan, replica: int, record: Record) -> str:
+    """The node on which a source without a fixed place stays: where it was started first.
+
+    Its files are there, and the names of its streams begin with that host. Raises ChannelClosed
+    (try again later) while that node is gone.
+    """
+    name, nodes = f"{part.name}/{replica}", alive_nodes()
+    pinned = dict((store().load(record.plan.agent) or record).pinned)
+    if name not in pinned:
+        here = ray.get_runtime_context().get_node_id()
+        wanted = part.placement.node
+        fits = [
+            node
+            for node, facts in nodes.items()
+            if not isinstance(wanted, Mapping)
+            or wanted.items() <= dict(facts.get("Labels", {})).items()
+        ]
+        if not fits:
+            raise ChannelClosed(f"no living node has the labels {wanted} that {part.name} asks for")
+        pinned[name] = fits[replica % len(fits)] if part.placement.spread else fits[0]
+        if not part.placement.spread and here in fits:
+            pinned[name] = here
+        store().change(record.plan.agent, pinned=pinned)
+    if pinned[name] not in nodes:
+        raise ChannelClosed(f"the node {pinned[name][:8]} that {name} reads on is gone: waiting")
+    return pinned[name]
+
+
+def actor_options(part: PartPlan, replica: int, agent: str, node: str) -> dict[str, Any]:
+    """Options for `ray.remote` of one part."""
+    placement = part.placement
+    options: dict[str, Any] = {
+        "name": actor_name(agent, part.name, replica),
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "num_cpus": placement.num_cpus or 0,
+        "max_concurrency": CHANNEL_THREADS if part.kind == "channel" else PART_THREADS,
+    }
+    if placement.memory:
+        options["memory"] = placement.memory
+    if placement.resources:
+        options["resources"] = dict(placement.resources)
+    if isinstance(placement.node, Mapping):
+        options["label_selector"] = dict(placement.node)
+    if node:
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
+    elif placement.spread:
+        options["scheduling_strategy"] = "SPREAD"
+    return options
+
+
+def _has_journal(directory: str) -> bool:
+    path = Path(directory)
+    return path.is_dir() and any(path.glob("segment-*.log"))
+
+
+def find_journal(part: PartPlan, record: Record) -> str:
+    """The node whose disk has a channel's journal; "" when no node has one. Blocks.
+
+    Raises ChannelClosed (try again later) when there was one and no living node has it.
+    """
+    directory = getattr(component_of(part), "directory", None)
+    if directory is None:
+        return ""
+    path = str((record.plan.directory / Path(directory).expanduser()).absolute())
+    ask = ray.remote(num_cpus=0)(_has_journal)
+    asked = {
+        node: ask.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+        ).remote(path)
+        for node in alive_nodes()
+    }
+    for node, reply in asked.items():
+        try:
+            if ray.get(reply, timeout=30):
+                return node
+        except RayError as error:
+            log.warning("node %s was not asked for the journal: %s", node[:8], error)
+    if part.name in record.journals and not record.new_journal:
+        raise ChannelClosed(
+            f"no living node has the journal of channel {part.name} in {path}: waiting for its "
+            "node; to begin an empty one, start the agent with --new-journal"
+        )
+    return ""
