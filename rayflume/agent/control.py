@@ -23,7 +23,7 @@ from rayflume.interfaces import Json
 
 log = logging.getLogger(__name__)
 
-TICK_MS = 200
+TICK_MS = 100
 
 
 class Host(Protocol):

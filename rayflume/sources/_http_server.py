@@ -40,6 +40,11 @@ class HttpSource:
         self._running: _Running | None = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def prefix(self) -> str:
+        """The streams of requests without a key: one for each life of the server."""
+        return self._settings.life_prefix
+
     def start(self, positions: Mapping[str, StreamPosition], ingest: Ingest) -> None:
         """Listen. Former lives of this source end now, for nobody can go on with them.
 

@@ -217,7 +217,7 @@ class LineBuffer:
     ) -> npt.NDArray[np.int64]:
         """Row ends with more of them inside lines that are too long. Such lines are few."""
         starts = np.concatenate([[0], ends[:-1]])
-        cuts = []
+        cuts: list[int] = []
         for i in np.flatnonzero(ends - starts > self._line_bytes_max):
             start, end = int(starts[i]), int(ends[i])
             content = end - int(self._line_end_bytes(block, starts[i : i + 1], ends[i : i + 1])[0])
@@ -230,12 +230,14 @@ class LineBuffer:
         starts: npt.NDArray[np.int64],
         ends: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.int64]:
-        newline = block[ends - 1] == _NEWLINE
+        newline: npt.NDArray[np.int64] = (block[ends - 1] == _NEWLINE).astype(np.int64)
         if not self._strip_return:
-            return newline.astype(np.int64)
+            return newline
         # The first row may be one byte long; what its index -1 reads then does not count.
-        returns = newline & (ends - starts >= 2) & (block[ends - 2] == _RETURN)
-        return newline.astype(np.int64) + returns
+        returns: npt.NDArray[np.int64] = (
+            (newline == 1) & (ends - starts >= 2) & (block[ends - 2] == _RETURN)
+        ).astype(np.int64)
+        return newline + returns
 
     def _bodies(
         self,

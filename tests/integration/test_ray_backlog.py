@@ -91,7 +91,7 @@ def test_4_gb_of_backlog_keep_every_actor_under_1_gib(
 ) -> None:
     rows = write_input(tmp_path / "in")
     [port] = free_ports(1)
-    away = {
+    away: dict[str, object] = {
         "path": "s3://nowhere/lake",
         "storage": {
             "endpoint": f"http://127.0.0.1:{port}", "access_key": "a", "secret_key": "b",
