@@ -39,6 +39,10 @@ FOLDERS = {
     "storage": "storage",
 }
 """Kind of part -> folder of the package that holds its types."""
+LOCAL_PATH = {"local_path": True}
+"""Marks an option, `option(..., json_schema_extra=LOCAL_PATH)`, that names files or directories on
+the host of the part: a text, a list or a mapping of texts. A URL in it is no local path.
+"""
 
 
 @dataclass(frozen=True)

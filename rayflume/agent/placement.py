@@ -83,6 +83,17 @@ def find_node(part: PartPlan, replica: int, record: Record) -> str:
     return ""
 
 
+def nodes_that_fit(part: PartPlan) -> list[str]:
+    """All living nodes with the labels a part asks for, in a stable order."""
+    wanted = part.placement.node
+    return [
+        node
+        for node, facts in alive_nodes().items()
+        if not isinstance(wanted, Mapping)
+        or wanted.items() <= dict(facts.get("Labels", {})).items()
+    ]
+
+
 def pin_source(part: PartPlan, replica: int, record: Record) -> str:
     """The node on which a source without a fixed place stays: where it was started first.
 
@@ -93,14 +104,9 @@ def pin_source(part: PartPlan, replica: int, record: Record) -> str:
     pinned = dict((store().load(record.plan.agent) or record).pinned)
     if name not in pinned:
         here = ray.get_runtime_context().get_node_id()
-        wanted = part.placement.node
-        fits = [
-            node
-            for node, facts in nodes.items()
-            if not isinstance(wanted, Mapping)
-            or wanted.items() <= dict(facts.get("Labels", {})).items()
-        ]
+        fits = nodes_that_fit(part)
         if not fits:
+            wanted = part.placement.node
             raise ChannelClosed(f"no living node has the labels {wanted} that {part.name} asks for")
         pinned[name] = fits[replica % len(fits)] if part.placement.spread else fits[0]
         if not part.placement.spread and here in fits:
@@ -131,8 +137,10 @@ def actor_options(part: PartPlan, replica: int, agent: str, node: str) -> dict[s
         options["label_selector"] = dict(placement.node)
     if node:
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
-    elif placement.spread:
-        options["scheduling_strategy"] = "SPREAD"
+    elif placement.spread and (fits := nodes_that_fit(part)):
+        # Ray's own SPREAD is only a hint: two replicas may land on one node.
+        choice = fits[replica % len(fits)]
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(choice, soft=True)
     return options
 
 

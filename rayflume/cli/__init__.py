@@ -18,7 +18,9 @@ import typer
 from rayflume.cli._output import complain, interactive
 from rayflume.errors import ConfigError, RayflumeError
 
-COMMANDS = ("validate", "graph", "components")
+COMMANDS = (
+    "run", "start", "status", "tap", "submit", "validate", "graph", "components", "fsck", "journal",
+)  # fmt: skip
 """The command modules in the order of the help text."""
 DONE, FAILED, WRONG = 0, 1, 2
 """Exit codes: done, the run failed, wrong usage or configuration."""
@@ -26,6 +28,8 @@ _INTERRUPTED = 130  # what typer makes of Ctrl-C
 _HELP = """Collect data with Flume's model on Ray and Arrow: sources, channels, sinks, a data lake.
 
 Check a configuration:  rayflume validate conf/clickstream.yaml
+
+Run it until all is read:  rayflume run conf/clickstream.yaml --until-drained
 
 See what a part can do:  rayflume components parquet
 """
@@ -103,7 +107,8 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_global_options)
     for name in COMMANDS:
-        importlib.import_module(f"rayflume.cli.{name}").add(app)
+        module = "run_" if name == "run" else name  # `run` is the function here
+        importlib.import_module(f"rayflume.cli.{module}").add(app)
     return app
 
 

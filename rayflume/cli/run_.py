@@ -1,0 +1,172 @@
+"""`rayflume run CONF`: an agent in the foreground, with live progress."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from rayflume.cli._output import complain, interactive, say
+from rayflume.cli._progress import Progress, log_to_stderr, summary
+from rayflume.cli.validate import AgentName, Conf
+from rayflume.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rayflume.agent.figures import AgentFigures
+    from rayflume.agent.follow import Agent
+    from rayflume.config import AgentPlan
+
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDR",
+        help="Ray cluster: host:port, or auto for the one of this host.",
+    ),
+]
+Grace = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME", help="How long the first Ctrl-C or SIGTERM delivers what is read, as 60s."
+    ),
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error", "critical"],
+    typer.Option("--log-level", help="Log lines on stderr from this level on."),
+]
+
+
+def add(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("run")(run)
+
+
+def run(
+    conf: Conf,
+    agent: AgentName = None,
+    address: Address = None,
+    until_drained: Annotated[
+        bool,
+        typer.Option(
+            "--until-drained", help="End once finite input is read and every row is delivered."
+        ),
+    ] = False,
+    inline: Annotated[
+        bool, typer.Option("--inline", help="All parts in this process, without Ray.")
+    ] = False,
+    new_journal: Annotated[
+        bool,
+        typer.Option(
+            "--new-journal", help="Begin an empty journal where no node has the earlier one."
+        ),
+    ] = False,
+    grace: Grace = "60s",
+    log_level: LogLevel = "critical",
+) -> None:
+    """Run an agent here until it has ended or Ctrl-C is pressed.
+
+    The first Ctrl-C (or SIGTERM) stops reading and delivers what is in the channels, the second
+    stops at once; nothing is lost either way. Exit code 1 when a part failed.
+
+    Example:  rayflume run conf/clickstream.yaml --until-drained
+    """
+    from rayflume.config import load
+
+    if inline and (address or new_journal):
+        raise typer.BadParameter("--inline has no cluster: leave out --address and --new-journal")
+    grace_ms = grace_of(grace)
+    plan = load(conf, agent)
+    if inline or address is None:
+        refuse_host(plan)
+    log_to_stderr(log_level)
+    with interrupting_sigterm():
+        if inline:
+            from rayflume.agent.inline import InlineAgent
+
+            followed(InlineAgent(plan, until_drained=until_drained).start(), grace_ms)
+        else:
+            _on_ray(plan, address, (until_drained, new_journal), grace_ms)
+
+
+def _on_ray(plan: AgentPlan, address: str | None, wanted: tuple[bool, bool], grace_ms: int) -> None:
+    from rayflume.agent.plan_store import Record
+
+    where = f"connecting to Ray at {address}" if address else "starting Ray on this machine"
+    say(f"{where}, this takes up to 20 s", "dim" if interactive() else "")
+    from rayflume.agent import cluster
+    from rayflume.agent.placement import alive_nodes
+
+    cluster.connect(address)
+    try:
+        if address is not None and len(alive_nodes()) == 1:
+            refuse_host(plan)
+        record = Record(plan, until_drained=wanted[0], new_journal=wanted[1])
+        running = cluster.start_agent(record, detached=False)
+        try:
+            followed(running, grace_ms)
+        finally:
+            running.close()
+    finally:
+        cluster.disconnect()
+
+
+def followed(agent: Agent, grace_ms: int) -> None:
+    """Show progress until the agent has ended, then the summary. Raises Exit(1) when it failed."""
+    from rayflume.agent.follow import Follow, Follower, Signals
+    from rayflume.clock import SystemClock
+
+    with Progress() as progress, Signals().caught() as signals:
+        options = Follow(progress.show, progress.say, grace_ms)
+        figures = Follower(agent, options, SystemClock()).run(signals)
+    ended(figures)
+
+
+def ended(figures: AgentFigures) -> None:
+    """Say how an agent ended. Raises Exit(1) when it failed."""
+    from rayflume.agent.follow import outcome
+
+    state = outcome(figures.status)
+    failed = ", ".join(f"{part.kind} {part.name}" for part in figures.failed())
+    styles = {"failed": "bold red", "drained": "bold green"}
+    say(f"{figures.agent}: {state}{f' ({failed})' if failed else ''}", styles.get(state, "bold"))
+    summary(figures)
+    if state not in ("drained", "stopped"):
+        complain([f"the agent {figures.agent} failed{f': {failed}' if failed else ''}"])
+        raise typer.Exit(1)
+
+
+def refuse_host(plan: AgentPlan) -> None:
+    """Raises ConfigError for all that is wrong on this host, before anything starts."""
+    from rayflume.config import check_host
+
+    problems = check_host(plan)
+    if problems:
+        raise ConfigError("\n".join(problems), problems=tuple(problems))
+
+
+def grace_of(text: str) -> int:
+    """Milliseconds of `--grace`; a bare number is seconds."""
+    from rayflume.units import parse_millis
+
+    try:
+        return int(text) * 1000 if text.isdigit() else parse_millis(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--grace: {error}") from None
+
+
+@contextmanager
+def interrupting_sigterm() -> Iterator[None]:
+    """Until progress is shown, SIGTERM ends a command as Ctrl-C does, with all cleaning up."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rayflume.agent.paths import refuse_relative, relative_paths
+from rayflume.config import AgentPlan, plan_of
+from rayflume.errors import ConfigError
+
+
+def plan(path: str, directory: str, lake: str, channel: str = "file") -> AgentPlan:
+    options = {"type": channel} | ({"directory": directory} if channel == "file" else {})
+    return plan_of(
+        {
+            "agent": "a",
+            "sources": {"web": {"type": "taildir", "paths": [path], "channels": ["wal"]}},
+            "channels": {"wal": options},
+            "sinks": {
+                "lake": {
+                    "type": "parquet",
+                    "channel": "wal",
+                    "path": lake,
+                    "format": {"type": "text"},
+                }
+            },
+        },
+        Path("/"),
+        {"LAKE": "1"},
+    )
+
+
+def test_absolute_paths_urls_home_and_unknown_variables_are_fine() -> None:
+    for lake in ("/lake", "s3://bucket/lake", "~/lake", "${LAKE}/x", "file:///lake"):
+        refuse_relative(plan("/var/log/*.log", "/wal", lake))
+
+
+def test_every_relative_path_is_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        refuse_relative(plan("log/*.log", "wal", "lake"))
+    assert len(caught.value.problems) == 3
+    assert "sources.web.paths: 'log/*.log' is a relative path" in caught.value.problems[0]
+
+
+def test_the_state_directory_counts_only_for_a_channel_that_uses_it() -> None:
+    assert relative_paths(plan("/l", "/wal", "/lake")) == []
+    found = relative_paths(plan("/l", "", "/lake", "memory"))
+    assert found == [(None, "state_dir", "state")]

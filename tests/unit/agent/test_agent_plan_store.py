@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from rayflume.agent.plan_store import PlanStore, Record
+from rayflume.config import plan_of
+
+
+class Dict:
+    """A key-value store."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+
+    def get(self, key: str) -> bytes | None:
+        return self.values.get(key)
+
+    def put(self, key: str, value: bytes) -> None:
+        self.values[key] = value
+
+    def delete(self, key: str) -> None:
+        self.values.pop(key, None)
+
+    def keys(self, prefix: str) -> list[str]:
+        return [key for key in self.values if key.startswith(prefix)]
+
+
+def record(directory: Path) -> Record:
+    plan = plan_of(
+        {
+            "agent": "clicks",
+            "sources": {
+                "web": {
+                    "type": "seq",
+                    "channels": ["wal"],
+                    "interceptors": [{"type": "static", "key": "site", "value": "${SITE}"}],
+                    "selector": {"type": "replicating"},
+                    "placement": {"per_node": True},
+                }
+            },
+            "channels": {
+                "wal": {"type": "file", "directory": "wal", "placement": {"per_node": True}}
+            },
+            "sinks": {"out": {"type": "null", "channel": "wal", "placement": {"replicas": 2}}},
+        },
+        directory,
+        {"SITE": "a secret"},
+    )
+    return Record(plan, 3, True, True, "drain", ("n1", "n2"), {"wal": "j1"})
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    store, kept = PlanStore(Dict()), record(tmp_path)
+    store.save(kept)
+    found = store.load("clicks")
+    assert found == kept
+    assert found is not None
+    assert found.plan.sources["web"].interceptors[0].type == "static"
+    assert found.plan.sinks["out"].placement.replicas == 2
+
+
+def test_what_is_kept_is_json_without_secrets(tmp_path: Path) -> None:
+    values = Dict()
+    PlanStore(values).save(record(tmp_path))
+    [data] = values.values.values()
+    json.loads(data)
+    assert b"${SITE}" in data
+    assert b"a secret" not in data
+
+
+def test_change_delete_and_list(tmp_path: Path) -> None:
+    store, kept = PlanStore(Dict()), record(tmp_path)
+    store.save(kept)
+    assert store.change("clicks", asked="stop") == replace(kept, asked="stop")
+    assert store.agents() == ["clicks"]
+    store.delete("clicks")
+    assert store.load("clicks") is None
+    assert store.change("clicks", asked="") is None
+    assert store.agents() == []
