@@ -1,6 +1,6 @@
 """All contenders side by side, in turn, on the same files: medians and ratios.
 
-make bench                    538 MB, three rounds
+make bench                    1076 MB, three rounds
 python -m bench.run --mb 100 --rounds 1
 """
 
@@ -26,7 +26,7 @@ RESULTS = Path(__file__).with_name("results")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mb", type=int, default=538, help="input in 10^6 bytes")
+    parser.add_argument("--mb", type=int, default=1076, help="input in 10^6 bytes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--data", type=Path, default=Path(__file__).with_name("data"))
     parser.add_argument("--kinds", default="json,lines")

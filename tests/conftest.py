@@ -13,6 +13,15 @@ from rayflume.clock import ManualClock
 from rayflume.component import Context
 from rayflume.metrics import Metrics
 
+INTEGRATION = Path(__file__).with_name("integration")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all of tests/integration, so that the quick tests can be run without it."""
+    for item in items:
+        if INTEGRATION in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
 
 @pytest.fixture
 def context(tmp_path: Path) -> Context:

@@ -51,26 +51,38 @@ def three_nodes(folder: Path) -> Iterator[RayNodes]:
     ]
     for path in inputs:
         path.mkdir()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations within Ray itself
-        yield from _started(environments, inputs)
-
-
-def _started(environments: list[dict[str, str]], inputs: tuple[Path, ...]) -> Iterator[RayNodes]:
-    from ray.cluster_utils import Cluster
-
-    from rayflume.agent.cluster import connect, disconnect
-
-    dashboard = {"include_dashboard": True, "dashboard_port": 0, "dashboard_agent_listen_port": 0}
-    head = {"num_cpus": 2, "env_vars": environments[0], **dashboard}
-    cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+    cluster, nodes = _started(environments)
     try:
-        nodes: list[Any] = [cluster.head_node]
-        nodes += [cluster.add_node(num_cpus=2, env_vars=env) for env in environments[1:]]
-        connect(cluster.address)
         ids = tuple(str(node.node_id) for node in nodes)
         url = f"http://{cluster.head_node.webui_url}"
         yield RayNodes(cluster.address, url, cluster, ids, inputs)
     finally:
+        _end(cluster)
+
+
+def _started(environments: list[dict[str, str]]) -> tuple[Any, list[Any]]:
+    dashboard = {"include_dashboard": True, "dashboard_port": 0, "dashboard_agent_listen_port": 0}
+    head = {"num_cpus": 2, "env_vars": environments[0], **dashboard}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations within Ray itself
+        from ray.cluster_utils import Cluster
+
+        from rayflume.agent.cluster import connect
+
+        cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            others = [cluster.add_node(num_cpus=2, env_vars=env) for env in environments[1:]]
+            connect(cluster.address)
+        except BaseException:
+            _end(cluster)
+            raise
+    return cluster, [cluster.head_node, *others]
+
+
+def _end(cluster: Any) -> None:
+    from rayflume.agent.cluster import disconnect
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         disconnect()
         cluster.shutdown()

@@ -71,7 +71,7 @@ class S3Server:
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
         }
 
-    def client(self) -> Any:  # noqa: ANN401 - boto3's clients have no type
+    def client(self) -> Any:
         """A second, independent client, to look at what is really there."""
         return boto3.client(
             "s3",

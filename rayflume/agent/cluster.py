@@ -39,7 +39,7 @@ from rayflume.interfaces import Json
 
 log = logging.getLogger(__name__)
 
-STATUS_WAIT_S = 1.0
+STATUS_WAIT_S = 0.3
 HUNG_MS = 60_000
 START_MS = 180_000
 _SUPERVISOR = "supervisor"

@@ -138,9 +138,10 @@ def actor_options(part: PartPlan, replica: int, agent: str, node: str) -> dict[s
     if node:
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
     elif placement.spread and (fits := nodes_that_fit(part)):
-        # Ray's own SPREAD is only a hint: two replicas may land on one node.
+        # Ray's SPREAD and its soft affinity are hints: both put two replicas on one node. The
+        # choice is made anew at each start, so it holds only while that node lives.
         choice = fits[replica % len(fits)]
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(choice, soft=True)
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(choice, soft=False)
     return options
 
 

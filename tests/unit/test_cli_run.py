@@ -14,6 +14,7 @@ import pytest
 
 from rayflume.cli import run
 
+pytestmark = pytest.mark.integration  # whole processes, seconds each
 CONF = """\
 agent: count
 sources:

@@ -90,7 +90,7 @@ def test_k3_only_garbage_is_deleted(tmp_path: Path) -> None:
         writer.stage()
     asked: list[list[str]] = []
 
-    def garbage(deliveries: Any) -> list[str]:  # noqa: ANN401
+    def garbage(deliveries: Any) -> list[str]:
         asked.append(list(deliveries))
         return [f"{JOURNAL}-1-0"]
 

@@ -1,0 +1,78 @@
+# make demo   a clickstream into a lake, on Ray, on this machine
+# make test   everything the tests need, then all tests
+#
+# Needs Python 3.11 or newer, git and make. Everything is installed into .venv.
+
+# The first that is new enough; 3.11 is what constraints.txt was made with.
+PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; \
+	done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO_ROWS ?= 400000
+PYTEST := $(BIN)/python -m pytest
+PATHS := rayflume tests bench jobs notebooks
+
+.PHONY: help install demo test test-unit test-rest test-all lint format docs bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       generate clicks, collect them into a lake on local Ray, show the rows"
+	@echo "make test       install what the tests need, then run all tests"
+	@echo "make install    .venv/bin/rayflume with all extras and test tools"
+	@echo "make lint       ruff and mypy"
+	@echo "make bench      MB/s against bare pyarrow"
+	@echo "make docs       write docs/components.md and conf/reference/ anew"
+	@echo "make test-all   lint, then all tests"
+	@echo "make clean      remove what demo, tests and bench wrote; .venv stays"
+
+# pyproject.toml or constraints.txt changed: install again, into the environment that is there.
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || test -n "$(PYTHON)" || \
+		{ echo "rayflume needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--editable '.[s3,notebook,dev]'
+	@touch $@
+
+install: $(STAMP)
+	@$(BIN)/rayflume --version
+
+demo: $(STAMP)
+	@rm -rf demo
+	@$(BIN)/python -m rayflume.demo demo/clicks --rows $(DEMO_ROWS)
+	@$(BIN)/rayflume run conf/clickstream.yaml --until-drained
+	@$(BIN)/python -m rayflume.demo_lake demo
+
+test: test-unit test-rest
+
+# Without Ray, without another process, under a minute.
+test-unit: $(STAMP)
+	$(PYTEST) -m "not integration and not ray and not s3 and not slow" --durations=10
+
+test-rest: $(STAMP)
+	$(PYTEST) -m "integration or ray or s3 or slow" --durations=20
+
+# The same checks as .ci/run, in the environment that is there.
+test-all: lint test
+
+lint: $(STAMP)
+	$(BIN)/ruff check $(PATHS)
+	$(BIN)/ruff format --check $(PATHS)
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix $(PATHS)
+	$(BIN)/ruff format $(PATHS)
+
+docs: $(STAMP)
+	$(BIN)/rayflume components --write .
+
+bench: $(STAMP)
+	$(BIN)/python -m bench.run
+
+clean:
+	rm -rf demo bench/data .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find $(PATHS) -name __pycache__ -type d -prune -exec rm -rf {} +
