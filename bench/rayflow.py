@@ -121,7 +121,7 @@ def _committed(agent: cluster.RayAgent) -> tuple[int, int]:
 
 
 class _Memory:
-    """Peak private memory (USS) of every part, sampled twice a second."""
+    """Peak private memory (USS) of every part, sampled every two seconds."""
 
     def __init__(self, agent: cluster.RayAgent) -> None:
         self._pids = {f"{p['name']}/{p['replica']}": int(str(p["pid"])) for p in _parts(agent)}
@@ -131,7 +131,7 @@ class _Memory:
         self._thread.start()
 
     def _sample(self) -> None:
-        while not self._done.wait(0.5):
+        while not self._done.wait(2.0):
             for name, pid in self._pids.items():
                 try:
                     used = psutil.Process(pid).memory_full_info().uss
