@@ -146,6 +146,13 @@ def lowest(per_channel: Sequence[Mapping[str, StreamPosition]]) -> dict[str, Str
     return positions
 
 
+def ask_positions(route: flow.Route, prefix: str) -> dict[str, dict[str, StreamPosition]]:
+    """Channel -> where it stands in each stream of a source; the route remembers the streams."""
+    found = {name: channel.positions(prefix) for name, channel in route.channels.items()}
+    route.known = {name: set(positions) for name, positions in found.items()}
+    return found
+
+
 class SourceRunner(Runner):
     """Polls a source and puts what it reads; reads the next batch while one is being put."""
 
@@ -177,10 +184,8 @@ class SourceRunner(Runner):
             self._source.stop()
 
     def _begin(self) -> None:
-        route, prefix = self._route, self._source.prefix
-        found = {name: channel.positions(prefix) for name, channel in route.channels.items()}
-        route.known = {name: set(positions) for name, positions in found.items()}
-        required = route.selector.required(list(route.channels))
+        found = ask_positions(self._route, self._source.prefix)
+        required = self._route.selector.required(list(found))
         self._source.start(lowest([found[name] for name in required]))
 
     def _loop(self, putter: ThreadPoolExecutor) -> None:
@@ -299,11 +304,9 @@ class ServerRunner(Runner):
             self._source.stop()
 
     def _begin(self) -> None:
-        route, prefix = self._route, self._source.prefix
-        found = {name: channel.positions(prefix) for name, channel in route.channels.items()}
-        route.known = {name: set(positions) for name, positions in found.items()}
+        found = ask_positions(self._route, self._source.prefix)
         live = [s for positions in found.values() for s, p in positions.items() if not p.retired]
-        for channel in route.channels.values():
+        for channel in self._route.channels.values():
             # No life of a server goes on in the next one.
             channel.retire(live)
         self._source.start(lowest(list(found.values())), self._ingest)

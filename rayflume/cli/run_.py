@@ -78,6 +78,10 @@ def run(
 
     if inline and (address or new_journal):
         raise typer.BadParameter("--inline has no cluster: leave out --address and --new-journal")
+    if inline:
+        from rayflume.agent.lean import spare_pandas
+
+        spare_pandas()
     grace_ms = grace_of(grace)
     plan = load(conf, agent)
     if inline or address is None:
