@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import yaml
 
 from bench.settings import CODEC, ROW_GROUP_BYTES, SCHEMA
@@ -120,8 +119,18 @@ def _committed(agent: cluster.RayAgent) -> tuple[int, int]:
     return total, dead
 
 
+def _anonymous_bytes(pid: int) -> int:
+    """Memory of a process that is its own; mapped pages of the journal are the page cache's."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    return int(fields.get("RssAnon", "0 kB").split()[0]) * 1024
+
+
 class _Memory:
-    """Peak private memory (USS) of every part, sampled every two seconds."""
+    """Peak private memory of every part, sampled every two seconds."""
 
     def __init__(self, agent: cluster.RayAgent) -> None:
         self._pids = {f"{p['name']}/{p['replica']}": int(str(p["pid"])) for p in _parts(agent)}
@@ -133,11 +142,7 @@ class _Memory:
     def _sample(self) -> None:
         while not self._done.wait(2.0):
             for name, pid in self._pids.items():
-                try:
-                    used = psutil.Process(pid).memory_full_info().uss
-                except psutil.Error:
-                    continue
-                self._peak[name] = max(self._peak[name], used)
+                self._peak[name] = max(self._peak[name], _anonymous_bytes(pid))
 
     def stop(self) -> dict[str, int]:
         self._done.set()
