@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_ROWS ?= 400000
 PYTEST := $(BIN)/python -m pytest
+LONG := integration or exhaustive or ray or s3 or slow
 PATHS := rayflume tests bench jobs notebooks
 
 .PHONY: help install demo test test-unit test-rest test-all lint format docs bench clean
@@ -50,10 +51,10 @@ test: test-unit test-rest
 
 # Without Ray, without another process, under a minute.
 test-unit: $(STAMP)
-	$(PYTEST) -m "not integration and not ray and not s3 and not slow" --durations=10
+	$(PYTEST) -m "not ($(LONG))" --durations=10
 
 test-rest: $(STAMP)
-	$(PYTEST) -m "integration or ray or s3 or slow" --durations=20
+	$(PYTEST) -m "$(LONG)" --durations=20
 
 # The same checks as .ci/run, in the environment that is there.
 test-all: lint test

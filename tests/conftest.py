@@ -13,14 +13,24 @@ from rayflume.clock import ManualClock
 from rayflume.component import Context
 from rayflume.metrics import Metrics
 
-INTEGRATION = Path(__file__).with_name("integration")
+TESTS = Path(__file__).parent
+MARKED = {
+    TESTS / "integration": pytest.mark.integration,
+    TESTS / "unit" / "agent" / "test_agent_inline.py": pytest.mark.integration,
+    TESTS / "unit" / "agent" / "test_agent_api.py": pytest.mark.integration,
+    TESTS / "model": pytest.mark.exhaustive,
+    TESTS / "unit" / "journal" / "test_journal_damage.py": pytest.mark.exhaustive,
+    TESTS / "unit" / "sources" / "test_sources_tail_schedule.py": pytest.mark.exhaustive,
+}
+"""What the quick part of the run leaves out: whole agents, every byte, many random schedules."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all of tests/integration, so that the quick tests can be run without it."""
+    """Mark tests by where they are, so that the quick ones can be run alone."""
     for item in items:
-        if INTEGRATION in item.path.parents:
-            item.add_marker(pytest.mark.integration)
+        for place in (item.path, *item.path.parents):
+            if place in MARKED:
+                item.add_marker(MARKED[place])
 
 
 @pytest.fixture

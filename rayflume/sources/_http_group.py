@@ -105,6 +105,7 @@ class Group:
         self._worker = _Worker(ingest, f"rayflume-{settings.source}-put")
         self._waiting: deque[Waiting] = deque()
         self._keyed: dict[str, Waiting] = {}
+        self.twins_waiting = 0
         self._in_flight_since_ms: int | None = None
         self._failed_ms: int | None = None
         self._hold_off_ms = 0
@@ -116,7 +117,11 @@ class Group:
     async def put(self, batch: EventBatch, key: Key | None) -> Outcome:
         """Waits until the rows are durable, or were refused."""
         while key is not None and (twin := self._keyed.get(key.stream)) is not None:
-            outcome = await asyncio.shield(twin.answer)
+            self.twins_waiting += 1
+            try:
+                outcome = await asyncio.shield(twin.answer)
+            finally:
+                self.twins_waiting -= 1
             if twin.key == key:
                 return outcome
         waiting = Waiting(batch, key, asyncio.get_running_loop().create_future())

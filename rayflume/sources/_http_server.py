@@ -99,6 +99,7 @@ class HttpSource:
                 "connections": len(running.connections.open),
                 "requests_in_hand": running.admission.in_hand,
                 "requests_waiting": running.group.requests_waiting(),
+                "twins_waiting": running.group.twins_waiting,
                 "pending_bytes": running.admission.pending_bytes,
                 "stream": running.group.life.stream,
                 "last_error": running.group.last_error or None,

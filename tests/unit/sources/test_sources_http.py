@@ -436,7 +436,7 @@ def test_twins_of_a_refused_key_are_refused_too_and_may_come_again() -> None:
         first = server.post_later("/raw", b"a", Idempotency_Key="k")
         server.ingest.entered.acquire()
         twin = server.post_later("/raw", b"a", Idempotency_Key="k")
-        server.until("requests_in_hand", 2)
+        server.until("twins_waiting", 1)
         server.ingest.gate.set()
         server.join()
         assert [first[0].status, twin[0].status] == [503, 503]
