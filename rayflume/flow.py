@@ -20,7 +20,7 @@ import pyarrow as pa
 from rayflume.batch import EventBatch
 from rayflume.clock import Clock
 from rayflume.delivery import Delivery, State
-from rayflume.errors import ChannelFull, LeaseRevoked, PutRefused, Retry
+from rayflume.errors import ChannelFull, LeaseRevoked, PutRefused, Refused, Retry
 from rayflume.interfaces import (
     Channel,
     Ingested,
@@ -215,7 +215,8 @@ def drain(lane: Lane, wait_ms: int) -> Status:
         if lane.open is not None and due(lane, taken):
             lane.closing.append(lane.open)
             lane.open = None
-    except Retry:
+    except (Retry, Refused):
+        # Of what was taken a part is not written: the delivery could never be prepared.
         release(lane)
         raise
     if taken.refs:

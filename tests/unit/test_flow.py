@@ -274,6 +274,23 @@ def test_a_store_that_fails_in_the_middle_gives_the_rows_back(world: World) -> N
     assert world.rows() == ONCE
 
 
+def test_rows_that_are_gone_while_read_give_the_delivery_back_at_once(world: World) -> None:
+    world.put()
+    lane = world.lane()
+    read, lane.read = lane.read, _gone
+    with pytest.raises(LeaseRevoked):
+        flow.drain(lane, 0)
+    assert lane.open is None
+    assert world.channel.state().leased == 0
+    lane.read = read
+    world.drain_all(lane)
+    assert world.rows() == ONCE
+
+
+def _gone(ref: RowRef) -> EventBatch:
+    raise LeaseRevoked(f"segment {ref.segment} is gone")
+
+
 # -- the source's half --------------------------------------------------------------------------
 
 
