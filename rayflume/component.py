@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from rayflume.errors import ConfigError
+from rayflume.threads import SystemThreads, Threads
 
 if TYPE_CHECKING:
     from rayflume.clock import Clock
@@ -61,6 +62,7 @@ class Context:
     node: str = ""
     state_dir: Path = Path("state")
     """Where parts without a directory of their own keep their small state."""
+    threads: Threads = field(default_factory=SystemThreads)
 
     def path(self, text: str) -> Path:
         """The local path an option names, absolute."""

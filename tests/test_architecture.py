@@ -26,18 +26,17 @@ LONGER_FILES = {
     "rayflume/interfaces.py": 600,  # the contracts of all parts are read as one text
 }
 MORE_PARAMETERS = {
-    "rayflume/agent/runner.py:__init__": 6,  # a sink's runner: name, replica, channel, sink, clock
     "rayflume/cli/run_.py:run": 8,  # typer: the options of a command are its parameters
     "rayflume/cli/submit.py:submit": 8,
 }
 
-GROUND = {"errors", "clock", "units", "metrics", "naming"}
+GROUND = {"errors", "clock", "threads", "units", "metrics", "naming"}
 CONTRACTS = GROUND | {"batch", "schema", "component", "interfaces"}
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
     "batch": set(),
     "schema": {"errors"},
-    "component": {"errors", "clock", "metrics"},
+    "component": {"errors", "clock", "metrics", "threads"},
     "interfaces": {"batch"},
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,

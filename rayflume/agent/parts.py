@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,17 +93,7 @@ def _sink(
     name = place.part.channel
     shared = [channel for key, channel in channels.items() if key.startswith(f"{name}/")]
     journals = shared or ([] if place.grouped else [_channel(channels, name)])
-    runners = [
-        SinkRunner(
-            context.part,
-            place.replica,
-            channel,
-            component.build(context),
-            context.clock,
-            context.metrics,
-        )
-        for channel in journals
-    ]
+    runners = [SinkRunner(channel, component.build(context), context) for channel in journals]
     return SinkGroup(runners) if place.grouped else runners[0]
 
 
@@ -122,7 +111,7 @@ def _source(
     )
     source = component.build(context)
     runner = SourceRunner if hasattr(source, "poll") else ServerRunner
-    return runner(context.part, source, route, context.clock)
+    return runner(source, route, context)
 
 
 def _channel(channels: Mapping[str, Channel], name: str) -> Channel:
@@ -171,14 +160,11 @@ class ChannelPart:
         self.channel = component.build(context)
         self._context = context
         self._health = Health()
-        self._stopping = threading.Event()
-        self._opened = threading.Event()
-        self._thread = threading.Thread(
-            target=self._open, name=f"rayflume-{context.part}", daemon=True
-        )
+        self._stopping = context.threads.event()
+        self._opened = context.threads.event()
 
     def start(self) -> None:
-        self._thread.start()
+        self._context.threads.start(self._context.part, self._open)
 
     def wait_open(self, timeout_s: float) -> None:
         """Return when the channel serves. Raises ChannelClosed with the reason when it does not."""

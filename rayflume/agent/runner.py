@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import logging
 import secrets
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
 from rayflume import flow
 from rayflume.batch import EventBatch, Extent
-from rayflume.clock import Clock
+from rayflume.component import Context
 from rayflume.delivery import Delivery
 from rayflume.errors import (
     ChannelClosed,
@@ -39,7 +38,7 @@ from rayflume.interfaces import (
     StreamPosition,
 )
 from rayflume.journal.reader import RowsUnreadable, SegmentReader, decode_rows, journal_in
-from rayflume.metrics import Metrics
+from rayflume.threads import Pool, Thread, Work
 
 log = logging.getLogger(__name__)
 
@@ -59,22 +58,23 @@ class Health:
 class Runner:
     """A part with a thread of its own. Subclasses fill in `_run`."""
 
-    def __init__(self, name: str, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, name: str, context: Context) -> None:
         self.name = name
-        self.clock = clock
-        self.metrics = metrics
+        self.clock = context.clock
+        self.metrics = context.metrics
         self.health = Health()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._main, name=f"rayflume-{name}", daemon=True)
+        self._threads = context.threads
+        self._stopping = context.threads.event()
+        self._thread: Thread | None = None
 
     def start(self) -> None:
         """Begin to work. Returns at once."""
-        self._thread.start()
+        self._thread = self._threads.start(self.name, self._main)
 
     def stop(self, wait_s: float = 10.0) -> None:
         """Stop at the next batch boundary. Blocks up to `wait_s`."""
         self._stopping.set()
-        if self._thread.ident is not None and self._thread is not threading.current_thread():
+        if self._thread is not None and not self._thread.is_current():
             self._thread.join(wait_s)
 
     def status(self) -> dict[str, Json]:
@@ -156,11 +156,11 @@ def ask_positions(route: flow.Route, prefix: str) -> dict[str, dict[str, StreamP
 class SourceRunner(Runner):
     """Polls a source and puts what it reads; reads the next batch while one is being put."""
 
-    def __init__(self, name: str, source: PollableSource, route: flow.Route, clock: Clock) -> None:
-        super().__init__(name, clock, route.metrics)
+    def __init__(self, source: PollableSource, route: flow.Route, context: Context) -> None:
+        super().__init__(context.part, context)
         self._source = source
         self._route = route
-        self._draining = threading.Event()
+        self._draining = context.threads.event()
         self._unterminated = False
         self._noted = False
 
@@ -176,11 +176,11 @@ class SourceRunner(Runner):
         if not self._retry(self._begin):
             return
         self.health.state = "running"
-        putter = ThreadPoolExecutor(1, thread_name_prefix=f"rayflume-{self.name}-put")
+        putter = self._threads.pool(f"{self.name}-put")
         try:
             self._loop(putter)
         finally:
-            putter.shutdown(wait=True)
+            putter.shutdown()
             self._source.stop()
 
     def _begin(self) -> None:
@@ -188,9 +188,9 @@ class SourceRunner(Runner):
         required = self._route.selector.required(list(found))
         self._source.start(lowest([found[name] for name in required]))
 
-    def _loop(self, putter: ThreadPoolExecutor) -> None:
+    def _loop(self, putter: Pool) -> None:
         ahead: flow.Parcel | None = None
-        putting: tuple[Future[bool], flow.Parcel] | None = None
+        putting: tuple[Work[bool], flow.Parcel] | None = None
         while not self._stopping.is_set():
             self._note_end()
             if ahead is None:
@@ -198,7 +198,9 @@ class SourceRunner(Runner):
                 ahead = flow.pack(batch, self._route) if batch is not None else None
                 if batch is not None:
                     self.metrics.add("BytesReceivedCount", batch.nbytes)
-            if putting is not None and (ahead is not None or self._wait_put(putting[0])):
+            # A put with nothing read ahead is waited for a moment, then the source is asked again.
+            idle_s = self._source.idle_ms / 1000
+            if putting is not None and (ahead is not None or putting[0].wait(idle_s)):
                 done, parcel = putting
                 putting = None
                 if not done.result():
@@ -206,15 +208,11 @@ class SourceRunner(Runner):
                     continue
                 self._accept(parcel)
             if ahead is not None and putting is None:
-                putting, ahead = (putter.submit(self._offer, ahead), ahead), None
+                putting, ahead = (putter.submit(partial(self._offer, ahead)), ahead), None
             elif putting is None and self._idle():
                 return
         if putting is not None:
             putting[0].result()
-
-    def _wait_put(self, put: Future[bool]) -> bool:
-        """Wait a moment for a put with nothing read ahead; True when it is done."""
-        return bool(wait([put], timeout=self._source.idle_ms / 1000).done)
 
     def _offer(self, parcel: flow.Parcel) -> bool:
         """Put until it is taken; False when the source must go back (or was stopped)."""
@@ -275,11 +273,11 @@ class SourceRunner(Runner):
 class ServerRunner(Runner):
     """Keeps a server source alive; its own threads call `ingest`."""
 
-    def __init__(self, name: str, source: ServerSource, route: flow.Route, clock: Clock) -> None:
-        super().__init__(name, clock, route.metrics)
+    def __init__(self, source: ServerSource, route: flow.Route, context: Context) -> None:
+        super().__init__(context.part, context)
         self._source = source
         self._route = route
-        self._draining = threading.Event()
+        self._draining = context.threads.event()
 
     def drain(self, unterminated: bool = False) -> None:
         """Refuse new requests, answer those in hand, then be `drained`. Returns at once."""
@@ -329,15 +327,15 @@ class ServerRunner(Runner):
 class SinkRunner(Runner):
     """Drains one channel into one sink: one delivery fills while the one before is published."""
 
-    def __init__(
-        self, name: str, replica: int, channel: Channel, sink: Sink, clock: Clock, metrics: Metrics
-    ) -> None:
-        super().__init__(f"{name}/{replica}", clock, metrics)
+    def __init__(self, channel: Channel, sink: Sink, context: Context) -> None:
+        super().__init__(f"{context.part}/{context.replica}", context)
         self._sink = sink
         self._channel = channel
         self._reader: SegmentReader | None = None
-        holder = f"{name}/{replica}/{secrets.token_hex(4)}"
-        self._lane = flow.Lane(name, holder, channel, sink, self._read, clock, metrics)
+        holder = f"{self.name}/{secrets.token_hex(4)}"
+        self._lane = flow.Lane(
+            context.part, holder, channel, sink, self._read, context.clock, context.metrics
+        )
         self._lease_ms = 0
 
     def describe(self) -> dict[str, Json]:
@@ -356,9 +354,8 @@ class SinkRunner(Runner):
         if not self._retry(self._open):
             return
         self.health.state = "running"
-        heart = threading.Thread(target=self._beat, name=f"rayflume-{self.name}-heart", daemon=True)
-        heart.start()
-        closer = ThreadPoolExecutor(1, thread_name_prefix=f"rayflume-{self.name}-close")
+        heart = self._threads.start(f"{self.name}-heart", self._beat)
+        closer = self._threads.pool(f"{self.name}-close")
         try:
             for delivery in flow.recover(self._lane):
                 self._retry(lambda delivery=delivery: flow.finish(self._lane, delivery))  # type: ignore[misc]
@@ -370,7 +367,7 @@ class SinkRunner(Runner):
             raise
         finally:
             self._stopping.set()
-            closer.shutdown(wait=True)
+            closer.shutdown()
             flow.release(self._lane)
             self._sink.close()
             heart.join(5)
@@ -390,15 +387,15 @@ class SinkRunner(Runner):
         except Retry:
             log.warning("%s: the channel will notice by itself", self.name)
 
-    def _loop(self, closer: ThreadPoolExecutor) -> None:
-        closing: Future[bool] | None = None
+    def _loop(self, closer: Pool) -> None:
+        closing: Work[bool] | None = None
         tries = 0
         while not self._stopping.is_set():
             if closing is not None and (closing.done() or len(self._lane.closing) > 1):
                 closing.result()
                 closing = None
             if closing is None and self._lane.closing:
-                closing = closer.submit(self._finish, self._lane.closing[0])
+                closing = closer.submit(partial(self._finish, self._lane.closing[0]))
             try:
                 status = flow.drain(self._lane, TAKE_WAIT_MS)
             except (Retry, Refused) as error:

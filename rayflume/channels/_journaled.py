@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import socket
-import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -69,7 +68,7 @@ class JournaledChannel:
         self._setup = setup
         self._clock = context.clock
         self._metrics = context.metrics
-        self._condition = threading.Condition(threading.Lock())
+        self._condition = context.threads.condition()
         self._journal = Journal(disk, options, context.clock, self._condition)
         self._limits = options.limits
         self._closed = True

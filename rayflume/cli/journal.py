@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -81,6 +80,7 @@ def _forget(directory: Path, stream: str, known: list[str]) -> None:
     from rayflume.journal.ledger import LedgerLimits
     from rayflume.journal.segment import Kind
     from rayflume.journal.store import Journal, JournalOptions
+    from rayflume.threads import SystemThreads
 
     if stream not in known:
         hint = nearest(stream, known) if known else "; it has no streams"
@@ -90,7 +90,7 @@ def _forget(directory: Path, stream: str, known: list[str]) -> None:
     )
     disk = LocalDisk(directory)
     disk.lock(f"rayflume journal streams --forget, pid {os.getpid()}")
-    condition = threading.Condition()
+    condition = SystemThreads().condition()
     with closing(disk), condition:
         journal = Journal(disk, JournalOptions(limits), SystemClock(), condition)
         journal.open()

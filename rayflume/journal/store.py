@@ -17,7 +17,6 @@ import contextlib
 import json
 import logging
 import secrets
-import threading
 import zlib
 from dataclasses import dataclass, field, replace
 
@@ -34,6 +33,7 @@ from rayflume.journal.recovery import Bad, Recovered
 from rayflume.journal.rows import RowIndex
 from rayflume.journal.scan import read_snapshot, recover
 from rayflume.journal.segment import Head, Kind, Meta, encode, encoded_length
+from rayflume.threads import Condition
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Journal:
     """One journal in one directory. `condition` wraps the lock of the channel that owns it."""
 
     def __init__(
-        self, disk: Disk, options: JournalOptions, clock: Clock, condition: threading.Condition
+        self, disk: Disk, options: JournalOptions, clock: Clock, condition: Condition
     ) -> None:
         self.ledger: Ledger
         self.index: RowIndex

@@ -16,8 +16,8 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -179,9 +179,12 @@ class ParquetDelivery:
                 self._finish(key)
             return
         threads = min(_STAGE_THREADS, len(keys))
-        with ThreadPoolExecutor(threads, thread_name_prefix="stage") as pool:
-            for done in [pool.submit(self._finish, key) for key in keys]:
+        pool = self._lake.context.threads.pool("stage", threads)
+        try:
+            for done in [pool.submit(partial(self._finish, key)) for key in keys]:
                 done.result()
+        finally:
+            pool.shutdown()
 
     def _keep_to_budget(self) -> None:
         """Over the budget, write the largest as row groups; if what the store's client holds is too
