@@ -11,11 +11,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_ROWS ?= 400000
+SEEDS ?= 2000
 PYTEST := $(BIN)/python -m pytest
 LONG := integration or exhaustive or ray or s3 or slow
 PATHS := rayflume tests bench jobs notebooks
 
-.PHONY: help install demo test test-unit test-rest test-all lint format docs bench clean
+.PHONY: help install demo test test-unit test-rest test-all simulate lint format docs bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +24,7 @@ help:
 	@echo "make test       install what the tests need, then run all tests"
 	@echo "make install    .venv/bin/rayflume with all extras and test tools"
 	@echo "make lint       ruff and mypy"
+	@echo "make simulate   schedules with faults in one thread: SEEDS=100000"
 	@echo "make bench      MB/s against bare pyarrow"
 	@echo "make docs       write docs/components.md and conf/reference/ anew"
 	@echo "make test-all   lint, then all tests"
@@ -70,6 +72,10 @@ format: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/rayflume components --write .
+
+# The simulator, on all cores: make simulate SEEDS=100000, or SEEDS=5000:6000
+simulate: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m simulation --seeds $(SEEDS)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench.run

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from rayflume.batch import EventBatch
+from rayflume.batch import EventBatch, Extent
 from rayflume.clock import Clock
 from rayflume.delivery import Delivery, State
 from rayflume.errors import ChannelFull, LeaseRevoked, PutRefused, Refused, Retry
@@ -99,6 +99,7 @@ def offer(parcel: Parcel, route: Route) -> Ingested:
 
     Raises as `ingest` does; the same parcel may be offered again.
     """
+    _begin_streams(parcel, route)
     for share, request in parcel.requests:
         if share.channel in parcel.taken:
             continue
@@ -111,6 +112,28 @@ def offer(parcel: Parcel, route: Route) -> Ingested:
     route.metrics.add("EventAcceptedCount", rows)
     route.metrics.add("AppendBatchAcceptedCount")
     return Ingested(rows, tuple(sorted(parcel.conflicts)))
+
+
+def _begin_streams(parcel: Parcel, route: Route) -> None:
+    """Every required channel knows a stream before any of them gets rows of it.
+
+    For a channel that does not know a stream begins where the others stand, as one that was added
+    later; were one killed before its first rows came, it would begin behind them.
+    """
+    required = [share.channel for share, _ in parcel.requests if share.required]
+    for name in required if len(required) > 1 else ():
+        known = route.known.get(name, set())
+        first: dict[str, Extent] = {}
+        for extent in parcel.batch.extents:
+            if not extent.keyed and extent.stream not in known:
+                first.setdefault(
+                    extent.stream, Extent(extent.stream, extent.start, extent.start, 0)
+                )
+        if first:
+            payload = EventBatch.from_events([]).encode()
+            crc = zlib.crc32(payload)
+            request = PutRequest(route.source, tuple(first.values()), payload, crc, 0)
+            _put_required(name, request, parcel, route)
 
 
 def _put_required(name: str, request: PutRequest, parcel: Parcel, route: Route) -> None:
@@ -201,6 +224,9 @@ class Lane:
     take_bytes: int = 32 * 2**20
     open: Delivery | None = None
     closing: list[Delivery] = field(default_factory=list)
+    dropped: list[Delivery] = field(default_factory=list)
+    """Given up here; the channel has not heard of it yet."""
+    turn: int = 1
 
 
 def drain(lane: Lane, wait_ms: int) -> Status:
@@ -208,7 +234,10 @@ def drain(lane: Lane, wait_ms: int) -> Status:
 
     Raises Retry when the store failed: the delivery was given up, its rows will come again.
     """
+    _tell_dropped(lane)
     taken = _take(lane, wait_ms)
+    if taken.orphans:
+        lane.closing += adopted(lane)
     try:
         if taken.refs:
             _write(lane, taken)
@@ -230,10 +259,12 @@ def _take(lane: Lane, wait_ms: int) -> Taken:
     if lane.open is not None:
         wait_ms = min(wait_ms, _until_due(lane, lane.open))
     try:
-        taken = lane.channel.take(lane.holder, delivery, lane.take_bytes, wait_ms)
+        # After a Retry with the same number, and so with the same answer.
+        taken = lane.channel.take(lane.holder, delivery, lane.take_bytes, wait_ms, lane.turn)
     except LeaseRevoked:
         release(lane)
         raise
+    lane.turn += 1
     lane.metrics.add("BatchCompleteCount" if taken.refs else "BatchEmptyCount")
     return taken
 
@@ -286,16 +317,27 @@ def release(lane: Lane) -> None:
 
 def _give_up(lane: Lane, delivery: Delivery) -> None:
     delivery.to(State.RELEASED)
+    lane.turn += 1
+    lane.dropped.append(delivery)
     try:
+        _tell_dropped(lane)
+    except Retry:
+        # Asked again by the next `drain`: while this holder lives, only it can end the lease.
+        lane.metrics.add("DeliveryRetryCount")
+
+
+def _tell_dropped(lane: Lane) -> None:
+    """Give leases back. Raises Retry."""
+    while lane.dropped:
+        delivery = lane.dropped[0]
         lane.channel.release(delivery.id)
         gone = lane.channel.garbage([delivery.id])
-    except Retry:
-        # The lease ends with this holder's heartbeat; staged bytes are collected at the next start.
-        lane.metrics.add("DeliveryRetryCount")
-        return
-    # A prepare whose answer was lost may have been heard: then the bytes are still needed.
-    if gone and delivery.writer is not None:
-        delivery.writer.abandon()
+        lane.dropped.pop(0)
+        if gone and delivery.writer is not None:
+            delivery.writer.abandon()
+        elif not gone and delivery.manifest is not None:
+            # A prepare whose answer was lost was heard: it will be published, and by us.
+            lane.closing.append(Delivery(delivery.id, None, delivery.manifest, State.PREPARED))
 
 
 def finish(lane: Lane, delivery: Delivery) -> None:
@@ -328,7 +370,9 @@ def _prepare(lane: Lane, delivery: Delivery) -> None:
     try:
         lane.channel.prepare(delivery.manifest, lane.holder)
     except LeaseRevoked:
-        _give_up(lane, delivery)
+        # The next `drain` tells the channel; here another thread may be running.
+        delivery.to(State.RELEASED)
+        lane.dropped.append(delivery)
         raise
     delivery.to(State.PREPARED)
 
@@ -352,6 +396,15 @@ def recover(lane: Lane) -> Iterable[Delivery]:
     To be called once, before the first `drain`; each delivery is to be finished.
     """
     info = lane.channel.info()
-    found = lane.channel.adopt(lane.name, lane.holder)
+    found = adopted(lane)
     lane.sink.collect(info.journal, lane.channel.garbage)
-    return [Delivery(m.delivery, None, m, State.PREPARED) for m in found]
+    return found
+
+
+def adopted(lane: Lane) -> list[Delivery]:
+    """Prepared deliveries of this sink that nobody who lives is publishing, now this lane's."""
+    known = {delivery.id for delivery in lane.closing}
+    manifests = lane.channel.adopt(lane.name, lane.holder)
+    return [
+        Delivery(m.delivery, None, m, State.PREPARED) for m in manifests if m.delivery not in known
+    ]

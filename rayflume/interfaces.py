@@ -231,7 +231,8 @@ class Taken:
     """Rows leased for one delivery. `close`: the channel asks that the delivery be closed now.
 
     `poison`: rows that killed their holder too often; write them to the dead letters without
-    decoding. `draining`: no row will follow those that are waiting now.
+    decoding. `draining`: no row will follow those that are waiting now. `orphans`: Prepared
+    deliveries of this sink have no living holder; `adopt` them.
     """
 
     delivery: str
@@ -239,6 +240,7 @@ class Taken:
     close: bool = False
     poison: bool = False
     draining: bool = False
+    orphans: bool = False
 
     @property
     def rows(self) -> int:
@@ -320,7 +322,9 @@ class Channel(Protocol):
     C3  `take` leases the oldest waiting rows for one delivery of `holder`: for `delivery`, or for
         a new one when that is "". It waits up to `wait_ms` for rows; no refs and no `delivery`
         means there were none. Rows whose holder died come back alone and before all others. Blocks
-        up to `wait_ms`.
+        up to `wait_ms`. `turn` numbers the takes of a holder: asked again with the same number it
+        gives the same rows again, for the answer may have been lost; an older number, which comes
+        late, is LeaseRevoked. 0: not numbered.
     C4  Released and revoked rows return first and in order.
     C5  `prepare` is durable when it returns, and may be asked again with the same manifest.
         LeaseRevoked when the lease is gone, ValueError when the manifest's rows are not the leased
@@ -331,6 +335,7 @@ class Channel(Protocol):
         Prepared ones.
     C9  After re-opening, everything acknowledged is there: rows, positions, keys, Prepared
         deliveries.
+    C10 Once another process has opened the journal, nothing is acknowledged here any more.
     """
 
     def info(self) -> ChannelInfo: ...
@@ -338,7 +343,9 @@ class Channel(Protocol):
     def credit(self) -> int: ...
     def positions(self, prefix: str) -> dict[str, StreamPosition]: ...
     def retire(self, streams: Sequence[str]) -> None: ...
-    def take(self, holder: str, delivery: str, bytes_max: int, wait_ms: int) -> Taken: ...
+    def take(
+        self, holder: str, delivery: str, bytes_max: int, wait_ms: int, turn: int = 0
+    ) -> Taken: ...
     def fetch(self, refs: Sequence[RowRef]) -> list[pa.Buffer]:
         """The whole Put records that `refs` point to. Blocks."""
         ...

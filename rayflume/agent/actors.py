@@ -10,29 +10,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from rayflume.agent.lean import spare_pandas
 from rayflume.agent.parts import ChannelPart, Part, Place, Status, build_part
+from rayflume.agent.remote import RemoteChannel
 from rayflume.clock import SystemClock
 from rayflume.errors import ChannelClosed, RayflumeError
-from rayflume.interfaces import (
-    ChannelInfo,
-    ChannelState,
-    Manifest,
-    PutReply,
-    PutRequest,
-    RowRange,
-    RowRef,
-    StreamPosition,
-    Taken,
-)
 
 log = logging.getLogger(__name__)
 
@@ -104,18 +92,16 @@ class PartActor:
 
     def call(self, method: str, *args: Any) -> tuple[bool, object]:  # noqa: ANN401
         """A channel's method for its proxies: (True, result), or (False, the error)."""
-        part = self._part
-        if not isinstance(part, ChannelPart):
-            return False, ChannelClosed(self._failed or "this part is no channel")
         try:
-            part.wait_open(5.0)
-            return True, getattr(part.channel, method)(*args)
+            if not isinstance(self._part, ChannelPart):
+                raise ChannelClosed(self._failed or "this part is no channel")
+            return True, self._part.call(method, *args)
         except RayflumeError as error:
             return False, error
 
 
-class ChannelProxy:
-    """A channel that lives in another actor. See interfaces.Channel; each method is one call.
+class ChannelProxy(RemoteChannel):
+    """A channel that lives in another actor.
 
     An actor that is gone, hangs or is being replaced shows as ChannelClosed; the next call looks
     for it by name again.
@@ -127,13 +113,12 @@ class ChannelProxy:
         self._handle: Any = None
 
     def _call(self, method: str, *args: Any, wait_ms: int = 0) -> Any:  # noqa: ANN401
+        handle = self._found()
         try:
-            if self._handle is None:
-                self._handle = ray.get_actor(self._actor, NAMESPACE)
-            reply = self._handle.call.remote(method, *args)
+            reply = handle.call.remote(method, *args)
             good, value = ray.get(reply, timeout=CALL_TIMEOUT_S + wait_ms / 1000)
-        except ValueError as error:
-            raise ChannelClosed(f"channel {self._channel} has no actor yet") from error
+        except RayTaskError:
+            raise  # a bug in there: no reason to ask again
         except (RayActorError, GetTimeoutError) as error:
             self._handle = None
             raise ChannelClosed(
@@ -147,66 +132,10 @@ class ChannelProxy:
             raise value
         return value
 
-    def info(self) -> ChannelInfo:
-        info: ChannelInfo = self._call("info")
-        return info
-
-    def put(self, request: PutRequest) -> PutReply:
-        reply: PutReply = self._call("put", request)
-        return reply
-
-    def credit(self) -> int:
-        return int(self._call("credit"))
-
-    def positions(self, prefix: str) -> dict[str, StreamPosition]:
-        return dict(self._call("positions", prefix))
-
-    def retire(self, streams: Sequence[str]) -> None:
-        self._call("retire", list(streams))
-
-    def take(self, holder: str, delivery: str, bytes_max: int, wait_ms: int) -> Taken:
-        taken: Taken = self._call("take", holder, delivery, bytes_max, wait_ms, wait_ms=wait_ms)
-        return taken
-
-    def fetch(self, refs: Sequence[RowRef]) -> list[pa.Buffer]:
-        return list(self._call("fetch", list(refs)))
-
-    def refs(self, ranges: Sequence[RowRange]) -> tuple[RowRef, ...]:
-        return tuple(self._call("refs", list(ranges)))
-
-    def damaged(self, ref: RowRef, reason: str) -> None:
-        self._call("damaged", ref, reason)
-
-    def heartbeat(self, holder: str) -> None:
-        self._call("heartbeat", holder)
-
-    def holder_gone(self, holder: str) -> None:
-        self._call("holder_gone", holder)
-
-    def prepare(self, manifest: Manifest, holder: str) -> None:
-        self._call("prepare", manifest, holder)
-
-    def commit(self, delivery: str) -> None:
-        self._call("commit", delivery)
-
-    def release(self, delivery: str) -> None:
-        self._call("release", delivery)
-
-    def adopt(self, sink: str, holder: str) -> tuple[Manifest, ...]:
-        return tuple(self._call("adopt", sink, holder))
-
-    def garbage(self, deliveries: Sequence[str]) -> list[str]:
-        return list(self._call("garbage", list(deliveries)))
-
-    def drain(self, on: bool) -> None:
-        self._call("drain", on)
-
-    def tap(self, rows_max: int) -> list[pa.Buffer]:
-        return list(self._call("tap", rows_max))
-
-    def state(self) -> ChannelState:
-        state: ChannelState = self._call("state")
-        return state
-
-    def close(self) -> None:
-        """The supervisor closes channels; a proxy has nothing to close."""
+    def _found(self) -> Any:  # noqa: ANN401
+        if self._handle is None:
+            try:
+                self._handle = ray.get_actor(self._actor, NAMESPACE)
+            except ValueError as error:
+                raise ChannelClosed(f"channel {self._channel} has no actor yet") from error
+        return self._handle

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from rayflume import flow
 from rayflume.agent.runner import Health, ServerRunner, SinkRunner, SourceRunner, describe
@@ -23,6 +23,7 @@ from rayflume.interfaces import Channel, Json
 from rayflume.metrics import Metrics
 
 LOCK_RETRY_MS = 500
+OPEN_WAIT_S = 5.0
 Status: TypeAlias = dict[str, Json]
 
 
@@ -166,11 +167,14 @@ class ChannelPart:
     def start(self) -> None:
         self._context.threads.start(self._context.part, self._open)
 
-    def wait_open(self, timeout_s: float) -> None:
-        """Return when the channel serves. Raises ChannelClosed with the reason when it does not."""
-        if not self._opened.wait(timeout_s):
+    def call(self, method: str, *args: Any) -> Any:  # noqa: ANN401
+        """What a method of the channel returns; waits a moment for it to open. Raises ChannelClosed
+        with the reason when it does not.
+        """
+        if not self._opened.wait(OPEN_WAIT_S):
             reason = self._health.last_error or "it is still opening"
             raise ChannelClosed(f"channel {self._context.part} is not open: {reason}")
+        return getattr(self.channel, method)(*args)
 
     def _open(self) -> None:
         while not self._stopping.is_set():

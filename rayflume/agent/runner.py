@@ -9,6 +9,7 @@ part anew.
 from __future__ import annotations
 
 import logging
+import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,6 +116,10 @@ class Runner:
     def _pause(self, ms: float) -> None:
         self._stopping.wait(ms / 1000)
 
+    def _back_off(self, tries: int) -> None:
+        """Longer each time, and never as long as others that failed at the same moment."""
+        self._pause(BACKOFF_MS[min(tries, len(BACKOFF_MS) - 1)] * random.uniform(0.5, 1.5))
+
     def _retry(self, step: Callable[[], None]) -> bool:
         """Call `step` until it does not ask for a retry; False when stopped before that."""
         tries = 0
@@ -123,7 +128,7 @@ class Runner:
                 step()
             except Retry as error:
                 self.health.last_error = describe(error)
-                self._pause(BACKOFF_MS[min(tries, len(BACKOFF_MS) - 1)])
+                self._back_off(tries)
                 tries += 1
             else:
                 return True
@@ -401,7 +406,7 @@ class SinkRunner(Runner):
             except (Retry, Refused) as error:
                 self.health.last_error = describe(error)
                 self.metrics.add("DeliveryRetryCount")
-                self._pause(BACKOFF_MS[min(tries, len(BACKOFF_MS) - 1)])
+                self._back_off(tries)
                 tries += 1
                 continue
             tries = 0

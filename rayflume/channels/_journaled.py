@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from rayflume.batch import EventBatch, Extent
 from rayflume.component import Context
-from rayflume.errors import ChannelClosed, JournalFailed, LeaseRevoked
+from rayflume.errors import ChannelClosed, JournalFailed, JournalLocked, LeaseRevoked
 from rayflume.interfaces import (
     ChannelInfo,
     ChannelState,
@@ -83,15 +83,17 @@ class JournaledChannel:
         """Take the directory and open the journal. Raises JournalLocked, JournalDamaged,
         OSError.
         """
-        context = self._context
-        where = f"{socket.gethostname()}, pid {os.getpid()}"
-        self._disk.lock(f"{context.agent}/{context.part} on {where}")
+        self._lock()
         try:
             with self._condition:
                 self._open_journal()
         except BaseException:
             self._disk.close()
             raise
+
+    def _lock(self) -> None:
+        where = f"{socket.gethostname()}, pid {os.getpid()}"
+        self._disk.lock(f"{self._context.agent}/{self._context.part} on {where}")
 
     def _open_journal(self) -> None:
         self._journal.open()
@@ -137,8 +139,12 @@ class JournaledChannel:
         if self._failed_ms is not None and now_ms - self._failed_ms < REOPEN_AFTER_MS:
             raise ChannelClosed(f"channel {self._context.part} waits to open its journal anew")
         try:
+            if self._journal.taken_over:
+                # Only who gets the lock back may open it again.
+                self._disk.close()
+                self._lock()
             self._open_journal()
-        except OSError as error:
+        except (OSError, JournalLocked) as error:
             self._failed_ms = now_ms
             raise ChannelClosed(
                 f"channel {self._context.part} can't open its journal: {error}"
@@ -244,14 +250,16 @@ class JournaledChannel:
 
     # -- take -----------------------------------------------------------------------------------
 
-    def take(self, holder: str, delivery: str, bytes_max: int, wait_ms: int) -> Taken:
+    def take(
+        self, holder: str, delivery: str, bytes_max: int, wait_ms: int, turn: int = 0
+    ) -> Taken:
         deadline_ms = self._clock.monotonic_ms() + wait_ms
         while True:
             with self._open_ledger() as ledger:
                 now_ms = self._clock.monotonic_ms()
                 self._expire(ledger, now_ms)
-                taken = ledger.take(holder, delivery, bytes_max, now_ms)
-                if taken.refs or taken.close or now_ms >= deadline_ms:
+                taken = ledger.take(holder, delivery, bytes_max, now_ms, turn)
+                if taken.refs or taken.close or taken.orphans or now_ms >= deadline_ms:
                     self._metrics.add("EventTakeAttemptCount")
                     return taken
                 self._condition.wait((deadline_ms - now_ms) / 1000)

@@ -75,6 +75,11 @@ class Intervals:
         """The lowest member, None when empty."""
         return self._starts[0] if self._starts else None
 
+    @property
+    def last(self) -> int | None:
+        """One more than the highest member, None when empty."""
+        return self._stops[-1] if self._stops else None
+
     def __iter__(self) -> Iterator[RowRange]:
         return iter(list(zip(self._starts, self._stops, strict=True)))
 

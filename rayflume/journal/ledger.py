@@ -107,6 +107,8 @@ class Ledger:
         self._leases: dict[str, _Lease] = {}
         self._prepared: dict[str, _Prepared] = {}
         self._heard_ms: dict[str, int] = {}
+        self._turns: dict[str, tuple[int, Taken]] = {}
+        """Holder -> its newest numbered take and the answer, which may have been lost."""
         self._deliveries = 0
 
     # -- put ------------------------------------------------------------------------------------
@@ -129,7 +131,8 @@ class Ledger:
                     conflicts.append(extent.stream)
                 continue
             following = ahead.get(extent.stream, self._next(extent, begins))
-            fresh = extent.end > following
+            begun = extent.stream in ahead or extent.stream in self.streams
+            fresh = extent.end > following or not begun
             gap = extent.start - following
             if fresh and (gap < 0 or (gap > 0 and not skip)):
                 return Judgement(refused=(extent.stream, following))
@@ -154,11 +157,26 @@ class Ledger:
 
     # -- take -----------------------------------------------------------------------------------
 
-    def take(self, holder: str, delivery: str, bytes_max: int, now_ms: int) -> Taken:
+    def take(self, holder: str, delivery: str, bytes_max: int, now_ms: int, turn: int = 0) -> Taken:
         """Lease rows (interfaces.Channel C3); never waits. Raises LeaseRevoked for a lost
-        delivery.
+        delivery, and for a take that was overtaken by a later one.
         """
         self.hear(holder, now_ms)
+        newest, answer = self._turns.get(holder, (0, Taken("")))
+        if 0 < turn < newest:
+            raise LeaseRevoked(f"take {turn} of {holder} comes after take {newest}")
+        if turn == newest and answer.refs and answer.delivery in self._leases:
+            return answer
+        taken = replace(self._take(holder, delivery, bytes_max), orphans=self._orphans(holder))
+        if turn:
+            self._turns[holder] = turn, taken
+        return taken
+
+    def _orphans(self, holder: str) -> bool:
+        sink = holder.partition("/")[0]
+        return any(not p.holder and p.manifest.sink == sink for p in self._prepared.values())
+
+    def _take(self, holder: str, delivery: str, bytes_max: int) -> Taken:
         if delivery and (delivery not in self._leases or self._leases[delivery].holder != holder):
             raise LeaseRevoked(f"delivery {delivery} is not leased to {holder} any more")
         if not delivery and self._suspects:
@@ -170,6 +188,9 @@ class Ledger:
             close = bool(delivery) and (self.draining or self._wants_close())
             return Taken(delivery, close=close, draining=self.draining)
         start, stop = next(iter(self._waiting))
+        if delivery and start < (self._leases[delivery].rows.last or 0):
+            # Rows that came back go first, so into a delivery of their own: files keep the order.
+            return Taken(delivery, close=True, draining=self.draining)
         cut = self.index.cut(start, min(stop, self.visible), bytes_max)
         taken = self._waiting.take_first(cut)
         if not delivery:
@@ -232,7 +253,7 @@ class Ledger:
     def predecessors(self, holder: str) -> list[str]:
         """Earlier lives of the same sink replica: `<sink>/<replica>/<life>`."""
         prefix = holder.rpartition("/")[0] + "/"
-        known = {lease.holder for lease in self._leases.values()}
+        known = {lease.holder for lease in self._leases.values()} | set(self._turns)
         known |= {prepared.holder for prepared in self._prepared.values()}
         return sorted(h for h in known if h.startswith(prefix) and h != holder)
 

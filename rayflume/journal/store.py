@@ -6,6 +6,10 @@ what all have appended so far, the others wait for it. After a failed write or s
 written: the journal must be opened anew, which abandons the segment at the last byte that is known
 to be durable.
 
+Whoever opens the journal first creates the next segment, and only then reads the older ones. So an
+owner that finds no later segment after a sync knows that its successor, if there will be one, reads
+what was synced; one that finds any has been replaced, and acknowledges nothing.
+
 Order of removal: Committed durable, Snapshot durable, unlink, directory synced. Each segment
 begins with a Snapshot, so once its successor is begun a segment is needed only for its unfinished
 rows.
@@ -71,6 +75,8 @@ class Journal:
         self._committing: list[tuple[int, list[RowRange]]] = []
         self.identity: tuple[str, int] | None = None
         """Journal id and epoch, where another journal gives them."""
+        self.taken_over = False
+        """Another process has opened the journal: open it anew only with the lock."""
         self.damage: list[str] = []
         self.torn: list[str] = []
         """Tails that were cut at opening; nothing in them was acknowledged."""
@@ -87,6 +93,8 @@ class Journal:
         self._failed = self._failed or JournalFailed("the journal is not open")
         self._close_file()
         names = [n for n in self._disk.names() if recovery.segment_number(n) is not None]
+        number = max([0, *(recovery.segment_number(n) or 0 for n in names)]) + 1
+        claimed = self._disk.create(recovery.segment_name(number))
         found = recover(self._disk, names, self._known_ends)
         for first in found.unproven:
             self._disk.sync(first.segment, first.offset)
@@ -102,8 +110,7 @@ class Journal:
         for name in found.empty:
             # First of all: on a full disk each attempt to open would leave one more behind.
             self._unlink(name)
-        number = max([0, *(recovery.segment_number(n) or 0 for n in names)]) + 1
-        self._begin_segment(number, dict.fromkeys(found.empty, 0))
+        self._begin_segment(number, claimed, dict.fromkeys(found.empty, 0))
         self._failed = None
         self._mark()
         self.prune()
@@ -239,7 +246,7 @@ class Journal:
         try:
             file.write(buffers)
             file.sync()
-            failure = None
+            failure = self._replaced()
         except OSError as error:
             failure = _failure(error)
         finally:
@@ -253,6 +260,12 @@ class Journal:
         self._known_ends[self._active] = size
         if not self._pending:
             self._mark()
+
+    def _replaced(self) -> JournalFailed | None:
+        """Why nothing may be acknowledged: another process has opened the journal meanwhile."""
+        own = recovery.segment_number(self._active) or 0
+        self.taken_over = any((recovery.segment_number(n) or 0) > own for n in self._disk.names())
+        return JournalFailed("another process has opened the journal") if self.taken_over else None
 
     def _mark(self) -> None:
         """Say in the file that all so far is durable, so that damage is not taken for a torn tail.
@@ -287,22 +300,22 @@ class Journal:
             self._file.sync()
             self._close_file()
             self._known_ends[self._active] = self._offset
-            self._begin_segment(number, {})
+            self._begin_segment(number, self._disk.create(recovery.segment_name(number)), {})
         except OSError as error:
+            self.taken_over = isinstance(error, FileExistsError)
             self._failed = _failure(error)
             raise self._failed from error
         self._mark()
         self.prune()
 
-    def _begin_segment(self, number: int, ends: dict[str, int]) -> None:
-        """Create a segment with its opening record and a Snapshot, durable when this returns.
+    def _begin_segment(self, number: int, file: AppendFile, ends: dict[str, int]) -> None:
+        """Begin a new segment with its opening record and a Snapshot, durable when this returns.
 
         The opening record notes where every older segment ends, for the next one may be removed
         before them.
         """
         self.ledger.forget(self._clock.now_ms())
         name = recovery.segment_name(number)
-        file = self._disk.create(name)
         ends = ends | {segment: self._known_ends[segment] for segment in self._segments}
         meta: Meta = {"journal": self.ledger.journal, "number": number, "ends": ends}
         state = json.dumps(self.ledger.to_json(), separators=(",", ":")).encode()
@@ -313,6 +326,9 @@ class Journal:
         self._pending = []
         file.sync()
         self._disk.sync_directory()
+        replaced = self._replaced()
+        if replaced is not None:
+            raise replaced
         self._segments.append(name)
         self._synced = seq
         self._known_ends[name] = self._offset

@@ -200,9 +200,12 @@ class Parquet(Component):
         return []
 
     def build(self, context: Context) -> ParquetSink:
+        return self.over(storage_for(self.path, self.storage, context), context)
+
+    def over(self, storage: Storage, context: Context) -> ParquetSink:
+        """The sink on a storage that is given, whatever `path` says."""
         form: Format = self.format.build(context)
         self._check_columns(form)
-        storage = storage_for(self.path, self.storage, context)
         metadata = {"rayflume.agent": context.agent, "rayflume.sink": context.part}
         files = FileSettings(self.codec, self.row_group_bytes, self.row_group_rows, metadata)
         lake = Lake(

@@ -1,4 +1,4 @@
-"""Clauses C1 to C9 of Channel, over every channel type, and the file channel opened anew."""
+"""Clauses C1 to C10 of Channel, over every channel type, and the file channel opened anew."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from disks import FaultyDisk
 from fakes import (
     deliver,
+    journaled,
     manifest_of,
     manual,
     numbers,
@@ -184,6 +186,56 @@ def test_c3_rows_of_a_dead_holder_come_back_alone_and_first(lab: Lab) -> None:
     assert take_rows(lab.channel, B).rows == numbers(2, 4)
 
 
+def test_c3_a_take_whose_answer_was_lost_gives_the_same_rows_again(lab: Lab) -> None:
+    """Found by the simulation: else the rows stay leased to a delivery that nobody fills."""
+    put_numbers(lab.channel, 0, 3)
+    lost = lab.channel.take(A, "", 2**30, 0, 1)
+    put_numbers(lab.channel, 3, 5)
+    again = lab.channel.take(A, "", 2**30, 0, 1)
+    assert (again.delivery, again.refs) == (lost.delivery, lost.refs)
+    more = lab.channel.take(A, lost.delivery, 2**30, 0, 2)
+    assert more.rows == 2
+    assert lab.channel.take(A, lost.delivery, 2**30, 0, 2).refs == more.refs
+    with pytest.raises(LeaseRevoked, match="comes after"):
+        lab.channel.take(A, "", 2**30, 0, 1)
+    lab.channel.prepare(manifest_of(lost.delivery, 5), A)
+
+
+def test_c3_a_lost_answer_is_void_once_its_rows_were_taken_back(lab: Lab) -> None:
+    put_numbers(lab.channel, 0, 3)
+    lost = lab.channel.take(A, "", 2**30, 0, 1)
+    lab.channel.holder_gone(A)
+    again = lab.channel.take(A, "", 2**30, 0, 1)
+    assert again.rows == 3
+    assert again.delivery != lost.delivery
+
+
+def test_c3_rows_that_came_back_do_not_go_behind_later_ones_of_an_open_delivery(lab: Lab) -> None:
+    """Found by the simulation: a file had rows of a stream out of order."""
+    put_numbers(lab.channel, 0, 2)
+    first = take_rows(lab.channel, B)
+    put_numbers(lab.channel, 2, 4)
+    opened = take_rows(lab.channel, A)
+    assert opened.rows == numbers(2, 4)
+    lab.channel.release(first.taken.delivery)
+    taken = take_rows(lab.channel, A, opened.taken.delivery).taken
+    assert (taken.refs, taken.close) == ((), True)
+    assert take_all(lab.channel, A) == numbers(0, 2)
+
+
+def test_c3_take_tells_of_prepared_deliveries_that_lost_their_holder(lab: Lab) -> None:
+    """Found by the simulation: nobody published them before a sink was started anew."""
+    put_numbers(lab.channel, 0, 2)
+    delivery = take_rows(lab.channel, A).taken.delivery
+    lab.channel.prepare(manifest_of(delivery, 2), A)
+    assert not lab.channel.take(B, "", 2**30, 0).orphans
+    lab.channel.holder_gone(A)
+    assert lab.channel.take(B, "", 2**30, 0).orphans
+    assert not lab.channel.take("other/0/x", "", 2**30, 0).orphans
+    assert [m.delivery for m in lab.channel.adopt("lake", B)] == [delivery]
+    assert not lab.channel.take(B, "", 2**30, 0).orphans
+
+
 def test_c4_released_rows_return_first_and_in_order(lab: Lab) -> None:
     for start in (0, 2, 4):
         put_numbers(lab.channel, start, start + 2)
@@ -312,6 +364,17 @@ def test_c9_memory_moves_positions_on_only_when_rows_are_committed(tmp_path: Pat
     channel = opened()
     assert channel.positions("") == {"s": StreamPosition(6, retired=True)}
     channel.close()
+
+
+def test_c10_nothing_is_acknowledged_once_another_process_has_the_journal(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    zombie = journaled(disk, manual(tmp_path)[0])
+    put_numbers(zombie, 0, 2)
+    leased = take_rows(zombie)
+    heir = journaled(disk, manual(tmp_path)[0])
+    with pytest.raises(ChannelClosed, match="another process"):
+        zombie.prepare(manifest_of(leased.taken.delivery, 2), A)
+    assert take_all(heir) == numbers(0, 2)
 
 
 def test_drain_asks_holders_to_close_once_nothing_waits(lab: Lab) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import io
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ import pytest
 from fakes import context
 
 from rayflume import flow
+from rayflume.agent.runner import ask_positions, lowest
 from rayflume.batch import EventBatch, Extent
 from rayflume.channels._journaled import JournaledChannel
 from rayflume.clock import ManualClock
@@ -349,6 +351,88 @@ def test_the_same_parcel_is_put_once_into_each_channel(world: World) -> None:
 
 
 # -- when a delivery ends -----------------------------------------------------------------------
+
+
+class Deaf:
+    """A channel whose answers to some calls get lost, the work being done."""
+
+    def __init__(self, channel: JournaledChannel, *methods: str) -> None:
+        self._channel = channel
+        self._lost = list(methods)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._channel, name)
+
+        def call(*arguments: Any) -> Any:
+            result = method(*arguments)
+            if name in self._lost:
+                self._lost.remove(name)
+                raise ChannelClosed(f"the answer to {name} was lost")
+            return result
+
+        return call
+
+
+def test_a_source_that_dies_between_two_channels_leaves_no_gap_in_the_second(world: World) -> None:
+    """Found by the simulation: the second began where the first stood, behind the first rows."""
+    second = world.open_channel("second")
+    dying = world.route({"wal": world.channel, "second": Deaf(second, "put")})  # type: ignore[dict-item]
+    with pytest.raises(ChannelClosed):
+        flow.ingest(numbers(0, 4), dying)
+    route = world.route({"wal": world.channel, "second": second})
+    found = ask_positions(route, "")
+    assert lowest(list(found.values()))["s"].next == 0
+    flow.ingest(numbers(0, 4), route)
+    for channel in (world.channel, second):
+        assert channel.positions("")["s"].next == 4
+        assert channel.state().waiting == 4
+
+
+def test_a_channel_that_was_added_begins_where_the_others_stand(world: World) -> None:
+    world.put(0, 4)
+    second = world.open_channel("second")
+    route = world.route({"wal": world.channel, "second": second})
+    place = lowest(list(ask_positions(route, "").values()))["s"].next
+    assert place == 4
+    flow.ingest(numbers(4, 8), route)
+    assert second.state().waiting == 4
+
+
+@pytest.mark.parametrize("lost", ["take", "release", "garbage", "prepare", "adopt"])
+def test_a_lost_answer_leaves_no_row_leased_for_ever(world: World, lost: str) -> None:
+    """Found by the simulation, for each of these calls."""
+    world.put()
+    lane = world.lane()
+    lane.channel = Deaf(world.channel, lost)
+    with contextlib.suppress(Retry):
+        flow.drain(lane, 0)
+    if lane.open is not None:
+        lane.closing, lane.open = [lane.open], None
+        with contextlib.suppress(Retry):
+            flow.finish(lane, lane.closing[0])
+        if lane.closing[0].ended:
+            lane.closing.clear()
+    flow.release(lane)
+    for _ in range(3):
+        with contextlib.suppress(Retry):
+            world.drain_all(lane)
+    assert world.rows() == dict.fromkeys(range(ROWS), 1)
+    state = world.channel.state()
+    assert (state.waiting, state.leased, state.prepared) == (0, 0, 0)
+
+
+def test_a_prepared_delivery_whose_sink_died_is_adopted_by_one_that_runs(world: World) -> None:
+    world.put()
+    dying, lane = world.lane(), world.lane()
+    flow.drain(dying, 0)
+    assert dying.open is not None
+    delivery, dying.open = dying.open, None
+    with pytest.raises(ChannelClosed):
+        dying.channel = Deaf(world.channel, "prepare")
+        flow.finish(dying, delivery)
+    world.channel.holder_gone(dying.holder)
+    world.drain_all(lane)
+    assert world.rows() == dict.fromkeys(range(ROWS), 1)
 
 
 @pytest.mark.parametrize("roll", ({"age": "5s", "idle": 0}, {"age": 0, "idle": "5s"}))

@@ -329,13 +329,17 @@ def test_a_stopped_process_that_writes_on_is_not_heard(tmp_path: Path) -> None:
     zombie = journaled(disk, manual(tmp_path)[0], JournalOptions(segment_bytes=10**6))
     put_numbers(zombie, 0, 3)
     heir = journaled(disk, manual(tmp_path)[0])
-    put_numbers(zombie, 3, 6)
-    put_numbers(zombie, 0, 3, "ghost")
+    for stream, start in (("s", 3), ("ghost", 0)):
+        with pytest.raises(ChannelClosed, match="another process"):
+            put_numbers(zombie, start, start + 3, stream)
+        zombie._journal._failed = None  # it goes on as if nothing had been
     put_numbers(heir, 3, 4)
     assert take_all(heir) == numbers(0, 4)
     heir.close()
     for _ in range(2):
-        put_numbers(zombie, 6, 9)
+        with pytest.raises(ChannelClosed, match="another process"):
+            put_numbers(zombie, 6, 9)
+        zombie._journal._failed = None
         again = journaled(disk, manual(tmp_path)[0])
         assert set(again.positions("")) == {"s"}
         assert again.state().degraded == ()
@@ -499,3 +503,50 @@ def test_a_mark_proves_the_last_group(tmp_path: Path) -> None:
     *_, put, mark = scan_segment(disk, name).found
     assert (put.head.kind, mark.head.kind) == (Kind.PUT, Kind.MARK)
     assert (mark.head.synced, mark.head.meta) == (put.head.seq, {"next": 3})
+
+
+def test_a_put_that_its_heir_did_not_read_is_not_acknowledged(tmp_path: Path) -> None:
+    """Found by the simulation: the heir had opened the journal between the put and its sync."""
+    disk = FaultyDisk()
+    zombie = journaled(disk, manual(tmp_path)[0])
+
+    def heir() -> None:
+        disk.before_sync = lambda: None
+        journaled(disk, manual(tmp_path)[0])
+
+    disk.before_sync = heir
+    with pytest.raises(ChannelClosed, match="another process"):
+        put_numbers(zombie, 0, 3)
+
+
+def test_who_was_replaced_opens_the_journal_again_only_with_the_lock(tmp_path: Path) -> None:
+    context, clock = manual(tmp_path)
+    disk = LockedDisk()
+    zombie = journaled(disk, context)
+    disk.heir = True
+    journaled(FaultyDiskView(disk), manual(tmp_path)[0])
+    for _ in range(3):
+        with pytest.raises(ChannelClosed):
+            put_numbers(zombie, 0, 3)
+        clock.advance(10_000)
+    assert disk.names() == ["segment-0000000002.log"], "it has begun none of its own"
+    disk.heir = False
+    assert put_numbers(zombie, 0, 3).outcome == "stored"
+
+
+class LockedDisk(FaultyDisk):
+    """A disk whose lock an heir may have."""
+
+    heir = False
+
+    def lock(self, holder: str) -> None:
+        if self.heir:
+            raise JournalLocked("in use by the heir", holder="heir")
+
+
+class FaultyDiskView(FaultyDisk):
+    """The same files, without a lock."""
+
+    def __init__(self, disk: FaultyDisk) -> None:
+        super().__init__()
+        self.files, self.durable = disk.files, disk.durable

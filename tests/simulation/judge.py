@@ -1,0 +1,243 @@
+"""What must hold at every moment and at the end of every schedule."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rayflume.batch import EventBatch
+from rayflume.channels._journaled import JournaledChannel
+from rayflume.journal.intervals import Intervals
+from rayflume.journal.segment import ALIGN, HEAD, Head, Kind, decode_head, peek
+from rayflume.naming import delivery_of
+from simulation.disk import Machine
+from simulation.inputs import row_of
+from simulation.kernel import Process
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+STAGED_MAX = 400
+LEASES_MAX = 12
+FILES_MAX = 60
+Row = tuple[str, int]
+
+
+class Violation(AssertionError):
+    """Something that must never happen has happened."""
+
+
+class Judge:
+    """Sees every change of a lake, and reads all of it at the end."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._prepared: set[str] = set()
+        self.damaged: set[Row] = set()
+        """Rows whose record on the disk was damaged: they may be lost, or be read again."""
+
+    def _violation(self, what: str) -> Violation:
+        """Kept by the kernel, for what a part raises its runner may take for a crash."""
+        violation = Violation(what)
+        self._world.kernel.failure = self._world.kernel.failure or violation
+        return violation
+
+    # -- at every moment ------------------------------------------------------------------------
+
+    def watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A channel's calls; what is prepared is noted, and that its state does not grow."""
+
+        def watching(method: str, *args: Any) -> Any:
+            result = call(method, *args)
+            if method == "take":
+                self._bounded(call.__self__.channel)  # type: ignore[attr-defined]
+            return result
+
+        return watching
+
+    def _bounded(self, channel: JournaledChannel) -> None:
+        ledger = channel._journal.ledger
+        leases = len(ledger._leases)
+        if leases > LEASES_MAX:
+            raise self._violation(f"{leases} deliveries are leased at once")
+
+    def changed(self, lake: str, before: Mapping[str, bytes], after: Mapping[str, bytes]) -> None:
+        """A lake has changed: no file may vanish or change, and a new one must be prepared."""
+        if after.keys() == before.keys():
+            if any(after[path] is not data for path, data in before.items()):
+                raise self._violation(f"a visible file of {lake} was replaced")
+            return
+        for path, data in before.items():
+            if after.get(path) is not data:
+                raise self._violation(f"the visible file {path} of {lake} was replaced or removed")
+        for path in after.keys() - before.keys():
+            self._world.kernel.note(f"{lake} shows {path}")
+            delivery = delivery_of(path)
+            if delivery is not None and not self._is_prepared(lake, delivery):
+                raise self._violation(f"{path} is visible in {lake}, but was never prepared")
+
+    def _is_prepared(self, lake: str, delivery: str) -> bool:
+        """Whether the journal's own disk says so; asked once for each delivery."""
+        if delivery not in self._prepared:
+            machine = self._world.machines[self._world.topology.sinks[lake][0]]
+            files = [bytes(file.platter) for file in machine.entries.values()]
+            if any(delivery in found for data in files for found in prepared_in(data)):
+                self._prepared.add(delivery)
+        return delivery in self._prepared
+
+    def bounds(self) -> None:
+        """Nothing piles up."""
+        for name, sim in self._world.stores.items():
+            if len(sim.store.uploads) > STAGED_MAX:
+                raise self._violation(f"{len(sim.store.uploads)} staged files pile up in {name}")
+        for name, machine in self._world.machines.items():
+            if len(machine.files) > FILES_MAX:
+                raise self._violation(f"{len(machine.files)} files pile up in {name}")
+
+    # -- at the end -----------------------------------------------------------------------------
+
+    def verdict(self) -> None:
+        """All rows once, in order, and nothing left behind."""
+        for sink, (channel, _) in self._world.topology.sinks.items():
+            self._rows(sink, channel)
+        self._collect()
+        for name, sim in self._world.stores.items():
+            if sim.store.uploads:
+                raise self._violation(
+                    f"staged and never collected in {name}: {sorted(sim.store.uploads)}"
+                )
+
+    def _rows(self, sink: str, channel: str) -> None:
+        topology, inputs = self._world.topology, self._world.inputs
+        found = self._found(sink)
+        feeding = [name for name, channels in topology.sources.items() if channel in channels]
+        wanted = Counter(row for source in feeding for row in inputs.expected(source))
+        if channel not in topology.optional:
+            missing = sorted(set((wanted - found).elements()) - self.damaged)
+            if missing:
+                raise self._violation(f"lost in {sink}: {missing[:8]} ({len(missing)} rows)")
+        keyless = {row for row in found if row[0] in inputs.keyless}
+        lost = [
+            (name, n)
+            for name in inputs.keyless
+            for n in range(inputs.acknowledged[name])
+            if (name, n) not in found
+        ]
+        if lost and topology.server in feeding:
+            raise self._violation(f"acknowledged and lost in {sink}: {lost[:8]}")
+        more = sorted(row for row in (found - wanted).elements() if row not in keyless)
+        doubled = [row for row in more if row in wanted and row not in self.damaged]
+        if doubled:
+            raise self._violation(f"doubled in {sink}: {doubled[:8]} ({len(doubled)} rows)")
+        phantom = [row for row in more if row not in wanted]
+        if phantom:
+            raise self._violation(f"never sent, but in {sink}: {phantom[:8]}")
+
+    def _found(self, sink: str) -> Counter[Row]:
+        found: Counter[Row] = Counter()
+        for path, data in self._world.stores[sink].store.files.items():
+            if path.endswith(".parquet"):
+                table = _read(data)
+                rows = list(zip(table["s"].to_pylist(), table["n"].to_pylist(), strict=True))
+            elif path.endswith(".dead"):
+                bodies = _read(data)["body"].to_pylist()
+                rows = [row_of(body) for body in bodies]
+            else:
+                continue
+            self._in_order(path, rows)
+            found.update(rows)
+        return found
+
+    def _in_order(self, path: str, rows: list[Row]) -> None:
+        last: dict[str, int] = {}
+        for stream, number in rows:
+            if number < last.get(stream, -1) and stream not in self._world.inputs.keyless:
+                raise self._violation(f"{path} has row {number} of {stream} behind {last[stream]}")
+            last[stream] = number
+
+    def _collect(self) -> None:
+        """What the next start of each sink does with staged bytes that nobody will publish."""
+        world = self._world
+        done: list[str] = []
+
+        def collect() -> None:
+            for sink, (name, _) in world.topology.sinks.items():
+                process = Process(f"{name}#collector", "near")
+                channel = world.channel(world.context((name, 0), process), process)
+                channel.open()
+                state = channel.state()
+                # Unreadable rows are offered again by each opening: a disk may think better of it.
+                if state.waiting > len(self.damaged) or state.leased or state.prepared:
+                    raise self._violation(f"{name} still holds rows: {state}")
+                storage = world.sink(sink, world.context((sink, 0), process))
+                storage.collect(channel.info().journal, channel.garbage)
+                channel.close()
+            done.append("all")
+
+        world.kernel.spawn("collector", collect)
+        if not world.kernel.run(lambda: bool(done), world.kernel.now_ms + 600_000):
+            raise self._violation("the collector does not come to an end")
+
+
+def _read(data: bytes) -> pa.Table:
+    return pq.ParquetFile(io.BytesIO(data)).read(use_threads=False)
+
+
+def records_in(data: bytes) -> Iterator[tuple[int, Head]]:
+    """Offset and head of every record in a segment, also behind torn ones."""
+    at = 0
+    while at < len(data):
+        sizes = peek(data[at : at + HEAD.size])
+        head = decode_head(data[at : at + sizes[0]]) if sizes else None
+        if head is None or at + head.length > len(data):
+            at += ALIGN
+            continue
+        yield at, head
+        at += head.length
+
+
+def prepared_in(data: bytes) -> Iterator[str]:
+    """Deliveries that the records of a segment say are prepared."""
+    for at, head in records_in(data):
+        if head.kind is Kind.PREPARED:
+            yield head.meta["delivery"]
+        elif head.kind is Kind.SNAPSHOT:
+            start = at + head.body_offset
+            state = json.loads(data[start : start + head.body_length])
+            yield from (meta["delivery"] for meta in state["prepared"])
+
+
+def proven_puts(machine: Machine) -> list[tuple[str, int, Head]]:
+    """Segment, offset and head of the Put records with rows that a later durable record covers."""
+    found = [
+        (name, at, head)
+        for name, file in machine.files.items()
+        for at, head in records_in(bytes(file.platter))
+    ]
+    proven = max((head.synced for _, _, head in found), default=0)
+    puts = [(name, at, head) for name, at, head in found if head.kind is Kind.PUT]
+    return [put for put in puts if put[2].seq <= proven and put[2].body_length]
+
+
+def committed_in(machine: Machine) -> Intervals:
+    """Positions that Committed records say are done."""
+    return Intervals(
+        (start, stop)
+        for file in machine.files.values()
+        for _, head in records_in(bytes(file.platter))
+        if head.kind is Kind.COMMITTED
+        for start, stop in head.meta["ranges"]
+    )
+
+
+def rows_in(machine: Machine, name: str, at: int, head: Head) -> set[Row]:
+    """The rows of a Put record."""
+    start = at + head.body_offset
+    body = pa.py_buffer(bytes(machine.files[name].platter[start : start + head.body_length]))
+    return {row_of(text) for text in EventBatch.decode(body).body.to_pylist()}
