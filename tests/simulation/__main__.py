@@ -62,8 +62,9 @@ def _many(seeds: range, arguments: argparse.Namespace) -> int:
             print(f"{done:,} of {len(seeds):,} schedules, {len(failed)} failed", file=sys.stderr)
     seconds = (clock.monotonic_ms() - began_ms) / 1000
     print(f"{done:,} schedules in {seconds:.0f} s: {len(failed)} failed")
+    without = f'--without "{arguments.without}" ' if arguments.without else ""
     for outcome in islice(failed, FAILURES_SHOWN):
-        print(f"replay: PYTHONPATH=tests python -m simulation --seed {outcome.seed}")
+        print(f"replay: PYTHONPATH=tests python -m simulation {without}--seed {outcome.seed}")
     return 1 if failed else 0
 
 

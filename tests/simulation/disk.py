@@ -70,9 +70,6 @@ class Machine:
         self.fail: dict[str, list[int]] = {}
         """Operation -> errno of its next calls."""
         self.full = False
-        self.forgets_syncs = False
-        self.forgets_entries = False
-        """Protecting measures, switched off to see whether they are missed."""
 
     def power_failure(self, random: Random) -> None:
         for name in sorted({*self.files, *self.entries}):
@@ -96,6 +93,7 @@ class Machine:
     def call(self, operation: str, name: str) -> None:
         """One operation of a process: it may die before it, and it may fail."""
         self.kernel.step()
+        self.kernel.failpoint(f"before {operation}")
         self.kernel.note(f"{self.name} {operation} {name}")
         number = self.fail[operation].pop(0) if self.fail.get(operation) else 0
         if self.full and operation in ("write", "create"):
@@ -143,24 +141,26 @@ class SimDisk:
         if name in self._machine.files:
             raise FileExistsError(errno.EEXIST, "file exists", name)
         self._machine.files[name] = _File()
+        self._machine.kernel.failpoint("after create")
         return SimFile(self._machine, name, self._machine.files[name])
 
     def sync(self, name: str, start: int = 0) -> None:
         self._machine.call("sync", name)
         file = self._machine.file(name)
-        if not self._machine.forgets_syncs:
-            file.keep(start, len(file.data))
-            file.sync()
+        file.keep(start, len(file.data))
+        file.sync()
+        self._machine.kernel.failpoint("after sync")
 
     def unlink(self, name: str) -> None:
         self._machine.call("unlink", name)
         self._machine.file(name)
         del self._machine.files[name]
+        self._machine.kernel.failpoint("after unlink")
 
     def sync_directory(self) -> None:
         self._machine.call("sync_directory", "")
-        if not self._machine.forgets_entries:
-            self._machine.entries = dict(self._machine.files)
+        self._machine.entries = dict(self._machine.files)
+        self._machine.kernel.failpoint("after sync_directory")
 
     def free_bytes(self) -> int:
         return 0 if self._machine.full else 2**40
@@ -194,6 +194,7 @@ class SimFile:
         if first < len(data):
             self._machine.kernel.step()
             self._file.append(data[first:])
+        self._machine.kernel.failpoint("after write")
 
     def sync(self) -> None:
         try:
@@ -201,8 +202,8 @@ class SimFile:
         except OSError:
             self._file.dirty.clear()
             raise
-        if not self._machine.forgets_syncs:
-            self._file.sync()
+        self._file.sync()
+        self._machine.kernel.failpoint("after sync")
 
     def close(self) -> None:
         """Nothing is held."""

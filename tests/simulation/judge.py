@@ -161,6 +161,15 @@ class Judge:
                 raise self._violation(f"{path} has row {number} of {stream} behind {last[stream]}")
             last[stream] = number
 
+    def _opened(self, channel: JournaledChannel) -> None:
+        while True:
+            try:
+                channel.open()
+            except OSError:
+                self._world.kernel.sleep(500)
+            else:
+                return
+
     def _collect(self) -> None:
         """What the next start of each sink does with staged bytes that nobody will publish."""
         world = self._world
@@ -170,7 +179,7 @@ class Judge:
             for sink, (name, _) in world.topology.sinks.items():
                 process = Process(f"{name}#collector", "near")
                 channel = world.channel(world.context((name, 0), process), process)
-                channel.open()
+                self._opened(channel)
                 state = channel.state()
                 # Unreadable rows are offered again by each opening: a disk may think better of it.
                 if state.waiting > len(self.damaged) or state.leased or state.prepared:

@@ -67,6 +67,8 @@ class Kernel:
         self.lines: list[str] | None = [] if trace else None
         self.current: Task | None = None
         self.before_step: Callable[[], None] = lambda: None
+        self.failpoint: Callable[[str], None] = lambda site: None
+        """Called by a task before and after each thing it does outside of its own memory."""
         self.failure: BaseException | None = None
         self._queue: list[tuple[float, int, Task, int]] = []
         self._order = itertools.count()

@@ -41,6 +41,7 @@ class SimStore:
         """One call over the network."""
         kernel = self.kernel
         kernel.step()
+        kernel.failpoint(f"before store {verb}")
         fate = kernel.random.choice(FATES) if kernel.random.random() < self.trouble else "good"
         kernel.note(f"{self.name} {verb} {'' if fate == 'good' else fate}")
         if fate in ("before", "throttled"):
@@ -52,6 +53,7 @@ class SimStore:
             raise StorageUnavailable(f"{verb}: simulated time-out")
         result = self._judged(work)
         kernel.step()
+        kernel.failpoint(f"after store {verb}")
         if fate == "after":
             raise StorageUnavailable(f"{verb}: the answer was lost")
         return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -37,8 +37,16 @@ class Outcome:
     trace: tuple[str, ...] = ()
 
 
-def run(seed: int, *, without: Collection[int] = (), trace: bool = False) -> Outcome:
-    """Run the schedule of a seed, but for the faults with the numbers in `without`."""
+def run(
+    seed: int,
+    *,
+    without: Collection[int] = (),
+    trace: bool = False,
+    prepare: Callable[[World], None] = lambda world: None,
+) -> Outcome:
+    """Run the schedule of a seed, but for the faults with the numbers in `without`. `prepare` may
+    change the world before anything runs.
+    """
     kernel = Kernel(seed, trace)
     planned = [(i, f) for i, f in enumerate(faults.draw(seed)) if i not in without]
     applied: list[int] = []
@@ -54,6 +62,7 @@ def run(seed: int, *, without: Collection[int] = (), trace: bool = False) -> Out
                 world.judge.bounds()
 
         kernel.before_step = before_step
+        prepare(world)
         problem = ""
         try:
             _live(world, planned)

@@ -53,5 +53,6 @@ def test_a_violation_is_told_with_a_command_and_a_trace() -> None:
     seed = replay.split()[-1]
     shown = simulate("--seed", seed, "--without", "lease check", timeout_s=300)
     assert shown.returncode == 1
-    assert "FAULT step" in shown.stdout
-    assert "prepare of" in shown.stdout
+    assert "prepare of" in shown.stdout, "the trace"
+    assert "fault " in shown.stdout, "the faults it takes"
+    assert "doubled in" in shown.stdout
