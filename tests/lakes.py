@@ -83,8 +83,8 @@ class S3Place:
         self.prefix = f"lake-{next(_lakes)}/"
         self.storage = {
             "retries": 0,
-            "read_timeout": "500ms",
-            "call_timeout": "2s",
+            "read_timeout": "1s",
+            "call_timeout": "3s",
             **storage,
         }
 
@@ -149,12 +149,17 @@ class LakeWorld:
         self.channel.close()
         self.channel = self._open_channel()
 
-    def put(self, start: int, stop: int, field: str = "") -> None:
-        """Rows `[start, stop)`; with `field`, a column that the lake may not know yet."""
+    def put(self, start: int, stop: int, field: str = "", size: int = 1) -> None:
+        """Rows `[start, stop)`; with `field`, a text of that size in a column that the lake may
+        not know yet.
+        """
         selector = lookup("selector", "replicating")().build(context(self.directory, "route"))
         route = Route("web", [], selector, {"wal": self.channel}, Metrics())
-        more = b',"%s":1' % field.encode() if field else b""
-        bodies = [b'{"n":%d%s}' % (n, more) for n in range(start, stop)]
+        more = b',"%s":"%s' % (field.encode(), b"x" * size) if field else b""
+        end = b'%d"}' if field else b"}"
+        bodies = [
+            b'{"n":%d%s' % (n, more) + (end % n if field else end) for n in range(start, stop)
+        ]
         extents = (Extent("s", start, stop, stop - start),)
         flow.ingest(EventBatch.from_events(bodies, (), extents), route)
 

@@ -25,7 +25,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import field_validator
 
 from rayflume.component import Component, Context, component, option
-from rayflume.errors import RayflumeError, StorageDenied, StorageUnavailable, TargetTaken
+from rayflume.errors import (
+    RayflumeError,
+    StagingFailed,
+    StorageDenied,
+    StorageUnavailable,
+    TargetTaken,
+)
 from rayflume.interfaces import Json, Published
 from rayflume.naming import STAGING, delivery_of, staged_name
 from rayflume.storage import _paths
@@ -246,7 +252,7 @@ class LocalWriter:
 
     def abort(self) -> None:
         """Close and unlink. What cannot be deleted now is found by `staged` later. Blocks."""
-        self._error = StorageUnavailable(f"{self._place} was given up")
+        self._error = StagingFailed(f"{self._place} was given up")
         with suppress(OSError):
             self._file.close()
         with suppress(OSError, ValueError), self._tree.directory(_STAGING) as fd:
@@ -259,8 +265,11 @@ class LocalWriter:
         try:
             yield
         except OSError as error:
-            self._error = storage_error(error, doing, self._place)
-            raise self._error from error
+            failed = storage_error(error, doing, self._place)
+            if isinstance(failed, StorageUnavailable):
+                failed = StagingFailed(failed.message, **failed.facts)
+            self._error = failed
+            raise failed from error
 
 
 def _staged_in(handle: Mapping[str, Json]) -> str:

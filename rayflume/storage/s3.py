@@ -193,7 +193,11 @@ class S3Storage:
             gone = self._client.ask("list_parts", **upload).code == "NoSuchUpload"
         if not exists and not gone:
             return answer.error
-        return self._look(target, delivery, answer, gone=gone)
+        outcome = self._look(target, delivery, answer, gone=gone)
+        if outcome is Published.LOST and answer.code == "InvalidPart":
+            # Nobody can complete it with what the journal knows of it. Else the next start does it.
+            self._client.ask("abort_multipart_upload", **upload)
+        return outcome
 
     def _look(
         self, target: str, delivery: str, answer: Answer, *, gone: bool

@@ -11,13 +11,14 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from fault_proxy import Fault, FaultProxy
-from lakes import LakeWorld, S3Place, to_prepare, to_stage
+from lakes import LakeWorld, Patience, S3Place, to_prepare, to_stage
 from servers import S3Server
 
 from rayflume.sinks.parquet import ParquetSink
@@ -65,10 +66,12 @@ def leave_work(world: LakeWorld, sink: ParquetSink | None, first: int) -> Parque
     """What a collector leaves that died three times."""
     world.put(first, first + 10)
     sink = world.run(sink)
+    patience = Patience(30, world)
     for start, step in ((first + 10, to_prepare), (first + 20, to_stage)):
         world.put(start, start + 10)
         lane = world.lane(sink)
-        step(lane, world.fill(lane))
+        delivery = patience.call(partial(world.fill, lane))
+        patience.call(partial(step, lane, delivery))
     world.reopen()
     world.put(first + 30, first + ROWS, field=f"later{first}")
     return sink
@@ -77,7 +80,7 @@ def leave_work(world: LakeWorld, sink: ParquetSink | None, first: int) -> Parque
 def hold(proxy: FaultProxy, fault: Fault, call: str, how: str) -> threading.Timer | None:
     """Start the fault; "once", for so many seconds, or "inf": until healed after 5 s."""
     # Longer than the time-outs of the storage, but for a slow body: one byte each 0.2 s.
-    hang_s = 0.2 if fault is Fault.SLOW_BODY else 1.0
+    hang_s = 0.2 if fault is Fault.SLOW_BODY else 2.0
     if how == "once":
         proxy.inject(fault, call=call, hang_s=hang_s)
         return None
