@@ -23,7 +23,7 @@ from rayflume.errors import PublishUnknown, Retry, StagingFailed
 
 pytestmark = pytest.mark.s3
 ROWS = 24_000
-"""Rows of 1 kB, so that a file has four parts: the first fails long before the footer is written."""
+"""Rows of 1 kB, so that a file has four parts: the first fails long before the footer comes."""
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def world(tmp_path: Path, weed_s3: S3Server, proxy: FaultProxy) -> Iterator[Lake
             weed_s3.bucket(),
             {**options, "read_timeout": "20s", "call_timeout": "60s", "concurrency": 1},
         )
-        found = LakeWorld(tmp_path, place, codec="none")
+        found = LakeWorld(tmp_path, place, codec="none", row_group_bytes="64MiB")
         yield found
         found.close()
 
