@@ -128,6 +128,7 @@ class LakeWorld:
         self.pause = threading.Event()
         self._lives = itertools.count()
         self.sinks: list[ParquetSink] = []
+        self.holders: list[str] = []
         self.channel = self._open_channel()
 
     def _open_channel(self) -> JournaledChannel:
@@ -171,6 +172,7 @@ class LakeWorld:
 
     def lane(self, sink: ParquetSink) -> Lane:
         holder = f"lake/0/life{next(self._lives)}"
+        self.holders.append(holder)
         return Lane("lake", holder, self.channel, sink, self._read, self.clock, Metrics())
 
     def _read(self, ref: RowRef) -> EventBatch:
