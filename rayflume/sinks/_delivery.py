@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from rayflume.batch import EventBatch, Extent
-from rayflume.errors import RayflumeError, StorageUnavailable
+from rayflume.errors import RayflumeError, Retry, StagingFailed
 from rayflume.interfaces import Manifest, StagedFile, StagedWriter
 from rayflume.naming import data_name, dead_name
 from rayflume.sinks._bucket import Ints
@@ -248,7 +248,7 @@ class ParquetDelivery:
 
     def abandon(self) -> None:
         """Delete what was staged, as far as the store answers; the rest is collected later."""
-        self._error = self._error or StorageUnavailable(f"delivery {self._delivery} was given up")
+        self._error = self._error or StagingFailed(f"delivery {self._delivery} was given up")
         for file in self._open.values():
             with suppress(RayflumeError):
                 file.abort()
@@ -261,6 +261,8 @@ class ParquetDelivery:
         self._lake.limit.abandoned(self._delivery)
 
     def _raise_if_broken(self) -> None:
+        if isinstance(self._error, Retry):
+            raise StagingFailed(self._error.message, **self._error.facts) from self._error
         if self._error is not None:
             raise self._error
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rayflume.errors import StorageUnavailable
+from rayflume.errors import Retry, StagingFailed
 from rayflume.interfaces import Json, RowRange, StagedFile, StagedWriter
 from rayflume.naming import delivery_of
 
@@ -250,10 +250,13 @@ class _Upload:
         pass
 
     def settle(self) -> None:
+        if isinstance(self._error, Retry):
+            # Parquet's bytes behind the failed ones were dropped: no later call can mend the file.
+            raise StagingFailed(self._error.message, **self._error.facts) from self._error
         if self._error is not None:
             raise self._error
 
     def abort(self) -> None:
         if self._error is None:
-            self._error = StorageUnavailable("this file was given up")
+            self._error = StagingFailed("this file was given up")
         self.staged.abort()

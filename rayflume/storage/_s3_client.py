@@ -7,6 +7,7 @@ of a server's answer only its code is shown, and the message of codes that are n
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -54,6 +55,10 @@ _BUSY = {
 }
 
 
+SEND_BYTES_PER_S = 32 << 10
+"""What even a slow line sends; a call has that much more time for its body."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the store answered. `code` is "" for success; `error` is what `call` would raise."""
@@ -73,13 +78,14 @@ class Answer:
 
 
 class S3Client:
-    """Calls for one bucket. Thread-safe. Every call blocks for at most its time-outs and
-    retries.
+    """Calls for one bucket. Thread-safe. Every call blocks for at most `call_timeout`, with more
+    time for the bytes it sends: a store that trickles its answer passes every other time-out.
     """
 
     def __init__(self, options: S3) -> None:
         self.bucket = options.bucket
         self.endpoint = options.endpoint or "Amazon S3"
+        self._call_s = options.call_timeout / 1000
         config: dict[str, object] = {
             "connect_timeout": options.connect_timeout / 1000,
             "read_timeout": options.read_timeout / 1000,
@@ -105,8 +111,9 @@ class S3Client:
 
     def ask(self, method: str, **arguments: object) -> Answer:
         """One request for this bucket; an answer whatever happens. Blocks."""
+        allowed = self._call_s + _size(arguments.get("Body")) / SEND_BYTES_PER_S
         try:
-            data = self._fs.call_s3(method, Bucket=self.bucket, **arguments)
+            data = self._fs.call_s3(method, Bucket=self.bucket, timeout=allowed, **arguments)
         except Exception as error:  # aiohttp, botocore, s3fs and asyncio each have their own tree
             return self._failed(error, arguments)
         return Answer(data=data)
@@ -126,7 +133,7 @@ class S3Client:
         if answer.error is not None:
             raise answer.error
         try:
-            return bytes(sync(self._fs.loop, answer.data["Body"].read))
+            return bytes(sync(self._fs.loop, answer.data["Body"].read, timeout=self._call_s))
         except Exception as error:
             raise self._failed(error, {"Key": key}).error or error from error
 
@@ -162,6 +169,13 @@ class S3Client:
             text = str(cause.response.get("Error", {}).get("Message", ""))
             return Answer(code, status, error=_refusal(code, status, text, place))
         return Answer(type(error).__name__, 0, error=_no_answer(error, place))
+
+
+def _size(body: object) -> int:
+    """Bytes of a request's body: none, bytes, or an open buffer of them."""
+    if isinstance(body, io.BytesIO):
+        return body.getbuffer().nbytes
+    return len(body) if isinstance(body, bytes) else 0
 
 
 def _refusal(code: str, status: int, text: str, place: str) -> RayflumeError:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rayflume.errors import RayflumeError, StorageDenied, StorageUnavailable
+from rayflume.errors import RayflumeError, StagingFailed, StorageDenied
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,7 +102,7 @@ class S3Writer:
     def write(self, data: pa.Buffer | bytes | memoryview) -> int:
         """Take all of `data`; whole parts start on their way. Blocks while too many are."""
         if self._state != "open":
-            raise StorageUnavailable(f"the upload of {self._key} is {self._state}; stage it anew")
+            raise StagingFailed(f"the upload of {self._key} is {self._state}; stage it anew")
         self._raise_failed()
         view: memoryview[Any] = memoryview(data).cast("B")
         taken = 0
@@ -118,7 +118,7 @@ class S3Writer:
     def finish(self) -> dict[str, Json]:
         """Send the last part and wait for all; parts that failed are sent again. Blocks."""
         if self._state == "aborted":
-            raise StorageUnavailable(f"the upload of {self._key} is aborted; stage it anew")
+            raise StagingFailed(f"the upload of {self._key} is aborted; stage it anew")
         if self._state == "open":
             if self._buffer or not self._parts:
                 self._send_buffer()
@@ -159,5 +159,7 @@ class S3Writer:
     def _raise_failed(self) -> None:
         for part in self._parts:
             error = part.error
+            if isinstance(error, RayflumeError) and error.facts.get("code") == "NoSuchUpload":
+                raise StagingFailed(error.message, **error.facts)
             if error is not None:
                 raise error

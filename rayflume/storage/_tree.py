@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rayflume.errors import RayflumeError, StorageDenied, StorageUnavailable
@@ -62,15 +62,16 @@ class Tree:
         self._durable: set[tuple[str, ...]] = set()
 
     def make_base(self) -> None:
-        """Create the base and its parents, durable where they are new."""
-        missing = []
-        place = self.base
-        while not place.exists():
-            missing.append(place)
-            place = place.parent
-        for place in reversed(missing):
-            place.mkdir(exist_ok=True)
-            sync_path(place.parent)
+        """Create the base and its parents. Their names are made durable whoever made them: a
+        process that was killed may have left them unsynced, with all that is in them at stake.
+        """
+        self.base.mkdir(parents=True, exist_ok=True)
+        device = self.base.stat().st_dev
+        for place in self.base.parents:
+            if place.stat().st_dev != device:
+                return
+            with suppress(PermissionError):  # a parent that may be passed but not read
+                sync_path(place)
 
     @contextmanager
     def directory(self, names: Sequence[str], *, make: bool = False) -> Iterator[int]:
@@ -105,7 +106,7 @@ class Tree:
         """Paths relative to the base of all regular files below a directory; links are no files."""
         try:
             with self.directory(names) as fd:
-                entries = sorted(_entries(fd))
+                entries = sorted(entries_of(fd))
         except FileNotFoundError:
             return
         for name, is_directory in entries:
@@ -152,7 +153,7 @@ def _is_link(fd: int, name: str) -> bool:
         return False
 
 
-def _entries(fd: int) -> list[tuple[str, bool]]:
+def entries_of(fd: int) -> list[tuple[str, bool]]:
     """(name, is it a directory) of all files and directories, but not of links, pipes and such."""
     with os.scandir(fd) as entries:
         found = []

@@ -25,11 +25,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import field_validator
 
 from rayflume.component import Component, Context, component, option
-from rayflume.errors import RayflumeError, StorageDenied, StorageUnavailable, TargetTaken
+from rayflume.errors import (
+    RayflumeError,
+    StagingFailed,
+    StorageDenied,
+    StorageUnavailable,
+    TargetTaken,
+)
 from rayflume.interfaces import Json, Published
 from rayflume.naming import STAGING, delivery_of, staged_name
 from rayflume.storage import _paths
-from rayflume.storage._tree import Tree, size_of, storage_error, translated
+from rayflume.storage._tree import Tree, entries_of, size_of, storage_error, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
 
 _STAGING = tuple(STAGING.split("/"))
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FORGOTTEN_S = 3600
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -81,6 +88,7 @@ class LocalStorage:
                     _write_all(file, b"rayflume")
                     os.fsync(file.fileno())
                 try:
+                    _remove_forgotten(fd, name)
                     os.link(name, f"{name}-link", src_dir_fd=fd, dst_dir_fd=fd)
                     os.unlink(f"{name}-link", dir_fd=fd)
                 except OSError as error:
@@ -246,7 +254,7 @@ class LocalWriter:
 
     def abort(self) -> None:
         """Close and unlink. What cannot be deleted now is found by `staged` later. Blocks."""
-        self._error = StorageUnavailable(f"{self._place} was given up")
+        self._error = StagingFailed(f"{self._place} was given up")
         with suppress(OSError):
             self._file.close()
         with suppress(OSError, ValueError), self._tree.directory(_STAGING) as fd:
@@ -259,8 +267,11 @@ class LocalWriter:
         try:
             yield
         except OSError as error:
-            self._error = storage_error(error, doing, self._place)
-            raise self._error from error
+            failed = storage_error(error, doing, self._place)
+            if isinstance(failed, StorageUnavailable):
+                failed = StagingFailed(failed.message, **failed.facts)
+            self._error = failed
+            raise failed from error
 
 
 def _staged_in(handle: Mapping[str, Json]) -> str:
@@ -270,6 +281,19 @@ def _staged_in(handle: Mapping[str, Json]) -> str:
     if tuple(folder) != _STAGING or delivery_of(name) is None:
         raise ValueError(f"{path!r} is not a staged file of a lake")
     return name
+
+
+def _remove_forgotten(fd: int, new: str) -> None:
+    """Delete what dead processes left of `check` and `create`: files that live for a moment, but
+    are an hour older than the new one by the file system's own clock.
+    """
+    newest = os.stat(new, dir_fd=fd).st_mtime
+    for name, is_directory in entries_of(fd):
+        if is_directory or not name.startswith(("check-", "create-")):
+            continue
+        with suppress(FileNotFoundError):
+            if os.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime < newest - _FORGOTTEN_S:
+                os.unlink(name, dir_fd=fd)
 
 
 def _new_file(fd: int, name: str) -> FileIO:

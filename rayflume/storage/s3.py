@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -77,6 +77,13 @@ class S3(Component):
     read_timeout: Millis = option(
         "How long to wait for the next bytes of an answer.", default=60_000, example="60s", ge=1
     )
+    call_timeout: Millis = option(
+        "How long a request may take in all, its retries included, before the delivery is told to "
+        "come back later. A request that sends bytes has a second more for each 32KiB.",
+        default=120_000,
+        example="2min",
+        ge=1,
+    )
     retries: int = option(
         "How often a failed request is sent again, with growing back-off, before the delivery is "
         "told to come back later.",
@@ -136,11 +143,18 @@ class S3Storage:
         self._senders = PartSenders(self._client, options.concurrency)
 
     def check(self) -> None:
-        """List, begin an upload and abort it: no object is left behind. Blocks."""
+        """List, begin an upload and abort it: no object is left behind. Blocks.
+
+        Uploads of earlier checks are aborted, too: their collector died, or no answer told it of
+        them. They hold nothing, so a check that finds its own gone has lost nothing either.
+        """
         self._client.call("list_objects_v2", Prefix=self._prefix, MaxKeys=1)
-        key = f"{self._prefix}{STAGING}/check-{secrets.token_hex(8)}"
+        begin = f"{self._prefix}{STAGING}/check-"
+        key = begin + secrets.token_hex(8)
         upload = self._client.call("create_multipart_upload", Key=key)
-        self._client.call("abort_multipart_upload", Key=key, UploadId=upload["UploadId"])
+        self._abort(key, str(upload["UploadId"]))
+        for found, upload_id in self._uploads(begin):
+            self._abort(found, upload_id)
 
     def stage(self, target: str, delivery: str) -> S3Writer:
         """Begin an upload for the target. Blocks."""
@@ -179,7 +193,11 @@ class S3Storage:
             gone = self._client.ask("list_parts", **upload).code == "NoSuchUpload"
         if not exists and not gone:
             return answer.error
-        return self._look(target, delivery, answer, gone=gone)
+        outcome = self._look(target, delivery, answer, gone=gone)
+        if outcome is Published.LOST and answer.code == "InvalidPart":
+            # Nobody can complete it with what the journal knows of it. Else the next start does it.
+            self._client.ask("abort_multipart_upload", **upload)
+        return outcome
 
     def _look(
         self, target: str, delivery: str, answer: Answer, *, gone: bool
@@ -205,22 +223,28 @@ class S3Storage:
     def discard(self, handle: Mapping[str, Json]) -> None:
         """Abort the upload. Blocks."""
         key = self._prefix + _paths.target_in(handle)[0]
-        upload_id = _paths.text_in(handle, "upload_id")
+        self._abort(key, _paths.text_in(handle, "upload_id"))
+
+    def _abort(self, key: str, upload_id: str) -> None:
         answer = self._client.ask("abort_multipart_upload", Key=key, UploadId=upload_id)
         if answer.error is not None and answer.code not in {"NoSuchUpload", "404"}:
             raise answer.error
 
     def staged(self, journal: str) -> list[tuple[str, dict[str, Json]]]:
-        markers = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
         found: dict[str, tuple[str, dict[str, Json]]] = {}
-        for page in self._client.pages("list_multipart_uploads", markers, Prefix=self._prefix):
-            for upload in page.get("Uploads", []):
-                target = str(upload["Key"]).removeprefix(self._prefix)
-                delivery = delivery_of(target)
-                if delivery is not None and _paths.of_journal(delivery, journal):
-                    handle: dict[str, Json] = {"target": target, "upload_id": upload["UploadId"]}
-                    found[str(upload["UploadId"])] = (delivery, handle)
+        for key, upload_id in self._uploads(self._prefix):
+            target = key.removeprefix(self._prefix)
+            delivery = delivery_of(target)
+            if delivery is not None and _paths.of_journal(delivery, journal):
+                found[upload_id] = (delivery, {"target": target, "upload_id": upload_id})
         return list(found.values())
+
+    def _uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Key and id of all uploads under way below a prefix."""
+        markers = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+        for page in self._client.pages("list_multipart_uploads", markers, Prefix=prefix):
+            for upload in page.get("Uploads", []):
+                yield str(upload["Key"]), str(upload["UploadId"])
 
     def create(self, path: str, data: bytes) -> bool:
         """Put if absent. A store that ignores the condition is only guarded by looking first: two
