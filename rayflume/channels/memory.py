@@ -69,7 +69,7 @@ class MemoryChannel(JournaledChannel):
             options.capacity.events, options.capacity.bytes, options.lease_timeout
         )
         self._table = JournaledChannel(
-            LocalDisk(directory),
+            LocalDisk(directory, _TABLE_SEGMENT_BYTES),
             JournalOptions(limits, _TABLE_SEGMENT_BYTES),
             context,
             ChannelSetup(durable=True),

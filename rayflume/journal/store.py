@@ -14,6 +14,7 @@ rows.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import secrets
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from rayflume.clock import Clock
-from rayflume.errors import JournalDamaged, JournalFailed, Retry
+from rayflume.errors import NO_ROOM, JournalDamaged, JournalFailed, Retry
 from rayflume.interfaces import AppendFile, Disk, RowRange, RowRef
 from rayflume.journal import recovery
 from rayflume.journal.intervals import Intervals
@@ -64,6 +65,7 @@ class Journal:
         self._syncing = False
         self._failed: JournalFailed | None = None
         self._file: AppendFile | None = None
+        self._active, self._offset = "", 0
         self._life = 0
         self._newest = 0
         self._roll_at = 0
@@ -132,6 +134,9 @@ class Journal:
             if name in self._disk.names():
                 return
             length = min(bad.stop - bad.start, SET_ASIDE_BYTES_MAX)
+            if self._disk.free_bytes() < 2 * length:
+                # What is left, and the disk's reserve, is for the records that free some.
+                raise OSError(errno.ENOSPC, "not enough room on the disk")
             data = self._disk.read(bad.segment, bad.start, length)
             with contextlib.closing(self._disk.create(name)) as file:
                 file.write([data])
@@ -283,16 +288,41 @@ class Journal:
         if self._file is None:
             raise JournalFailed("the journal is closed")
         number = (recovery.segment_number(self._active) or 0) + 1
+        earlier = self._file, self._active, self._offset, self._seq, self._newest
         try:
             self._file.sync()
-            self._close_file()
             self._known_ends[self._active] = self._offset
             self._begin_segment(number, {})
         except OSError as error:
+            if error.errno in NO_ROOM and self._undo_roll(number):
+                if self._file is not earlier[0]:
+                    self._file.close()
+                self._file, self._active, self._offset, self._seq, self._newest = earlier
+                self._roll_at = self._offset + self._options.segment_bytes // 4
+                log.warning("no room for another segment: %s grows on", self._active)
+                return
             self._failed = _failure(error)
             raise self._failed from error
+        finally:
+            if self._file is not earlier[0]:
+                earlier[0].close()
         self._mark()
         self.prune()
+
+    def _undo_roll(self, number: int) -> bool:
+        """Remove a segment that a full disk let nobody begin; True if it surely can't come back.
+
+        It says where the one before ends, so that one may grow on only when this one is gone.
+        """
+        name = recovery.segment_name(number)
+        self._pending = []
+        try:
+            if name in self._disk.names():
+                self._disk.unlink(name)
+            self._disk.sync_directory()
+        except OSError:
+            return False
+        return True
 
     def _begin_segment(self, number: int, ends: dict[str, int]) -> None:
         """Create a segment with its opening record and a Snapshot, durable when this returns.
