@@ -64,7 +64,7 @@ def test_f6_deliveries_are_recorded_on_a_full_disk_and_puts_wait(disk: Path) -> 
         assert taken.rows == 10
         channel.prepare(manifest_of(taken.delivery, 10), "lake/0/a")
         channel.commit(taken.delivery)
-        if number % 50 == 0:
+        if number % 20 == 0:
             fill(disk)  # what the reserve gave is gone, too
     assert channel.state().waiting == 0
     filler.unlink()
