@@ -6,9 +6,7 @@ import base64
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 
 _FORGOTTEN_MS = -(2**60)
 """Retired so long ago that the next opening drops the stream."""
-_RETENTION_MS = 2**59
-"""Everything else is kept, whatever its age."""
 
 
 def add(app: typer.Typer) -> None:
@@ -76,30 +72,18 @@ def streams(
 
 
 def _forget(directory: Path, stream: str, known: list[str]) -> None:
-    from rayflume.clock import SystemClock
-    from rayflume.journal.disk import LocalDisk
-    from rayflume.journal.ledger import LedgerLimits
+    from rayflume.journal.repair import opened
     from rayflume.journal.segment import Kind
-    from rayflume.journal.store import Journal, JournalOptions
 
     if stream not in known:
         hint = nearest(stream, known) if known else "; it has no streams"
         raise ConfigError(f"{directory} has no stream {printable(stream)!r}{printable(hint)}")
-    limits = LedgerLimits(
-        stream_retention_ms=_RETENTION_MS, keys=_RETENTION_MS, key_retention_ms=_RETENTION_MS
-    )
-    disk = LocalDisk(directory)
-    disk.lock(f"rayflume journal streams --forget, pid {os.getpid()}")
-    condition = threading.Condition()
-    with closing(disk), condition:
-        journal = Journal(disk, JournalOptions(limits), SystemClock(), condition)
-        journal.open()
+    with opened(directory, "rayflume journal streams --forget") as journal:
         meta = {"streams": [stream], "now": _FORGOTTEN_MS}
         journal.sync(journal.append(Kind.RETIRED, meta))
         journal.close()
         # Opening writes a Snapshot without it, so that also the token is gone from the state.
         journal.open()
-        journal.close()
 
 
 def deliveries(directory: Directory, as_json: AsJson = False) -> None:

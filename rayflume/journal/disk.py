@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 from bisect import bisect_right
@@ -24,6 +25,7 @@ RESERVE_BYTES = 32 * 2**20
 ROOM_STEP_BYTES = 2**20
 """A full disk is given back at least so much of the reserve at a time, and no more than needed."""
 _KEEP_SIZE = 1
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -233,6 +235,33 @@ class LocalDisk:
     def unlink(self, name: str) -> None:
         self._let_go(name)
         (self._directory / name).unlink()
+
+    def keep_as(self, name: str, other: str) -> None:
+        """Give a file a second, new name, under which its bytes stay whatever becomes of the first.
+
+        Where there are no hard links it is copied. FileExistsError if there is such a name.
+        """
+        source, target = self._directory / name, self._directory / other
+        try:
+            target.hardlink_to(source)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            with contextlib.closing(self.create(other)) as file:
+                for start in range(0, self.size(name), _REWRITE_BYTES):
+                    file.write([self.read(name, start, _REWRITE_BYTES)])
+                file.sync()
+
+    def same(self, name: str, other: str) -> bool:
+        """Whether two names are those of one file."""
+        return (self._directory / name).samefile(self._directory / other)
+
+    def replace(self, name: str, other: str) -> None:
+        """Let `other` take the place of the file `name`, in one step; durable after
+        `sync_directory`.
+        """
+        self._let_go(name)
+        (self._directory / other).replace(self._directory / name)
 
     def sync_directory(self) -> None:
         sync_directory(self._directory)

@@ -33,7 +33,7 @@ from rayflume.journal.ledger import Ledger, LedgerLimits
 from rayflume.journal.reader import RowsUnreadable, decode_rows
 from rayflume.journal.recovery import Bad, Recovered
 from rayflume.journal.rows import RowIndex
-from rayflume.journal.scan import read_snapshot, recover
+from rayflume.journal.scan import many_heads, read_snapshot, recover
 from rayflume.journal.segment import Head, Kind, Meta, encode, encoded_length
 
 log = logging.getLogger(__name__)
@@ -89,6 +89,19 @@ class Journal:
         self._failed = self._failed or JournalFailed("the journal is not open")
         self._close_file()
         names = [n for n in self._disk.names() if recovery.segment_number(n) is not None]
+        with many_heads():
+            empty = self._read(names)
+        for name in empty:
+            # First of all: on a full disk each attempt to open would leave one more behind.
+            self._unlink(name)
+        number = max([0, *(recovery.segment_number(n) or 0 for n in names)]) + 1
+        self._begin_segment(number, dict.fromkeys(empty, 0))
+        self._failed = None
+        self._mark()
+        self.prune()
+
+    def _read(self, names: list[str]) -> list[str]:
+        """Take the state from what is there; returns the segments that hold nothing."""
         found = recover(self._disk, names, self._known_ends)
         for first in found.unproven:
             self._disk.sync(first.segment, first.offset)
@@ -101,14 +114,7 @@ class Journal:
         self._committing = []
         self._life += 1
         self._known_ends = {name: found.ends[name] for name in self._segments}
-        for name in found.empty:
-            # First of all: on a full disk each attempt to open would leave one more behind.
-            self._unlink(name)
-        number = max([0, *(recovery.segment_number(n) or 0 for n in names)]) + 1
-        self._begin_segment(number, dict.fromkeys(found.empty, 0))
-        self._failed = None
-        self._mark()
-        self.prune()
+        return found.empty
 
     def _report(self, found: Recovered) -> None:
         self.damage = [_note(bad) for bad in found.damaged]
