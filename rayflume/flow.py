@@ -201,6 +201,7 @@ class Lane:
     take_bytes: int = 32 * 2**20
     open: Delivery | None = None
     closing: list[Delivery] = field(default_factory=list)
+    collect_at_ms: int = 0
 
 
 def drain(lane: Lane, wait_ms: int) -> Status:
@@ -351,7 +352,25 @@ def recover(lane: Lane) -> Iterable[Delivery]:
 
     To be called once, before the first `drain`; each delivery is to be finished.
     """
-    info = lane.channel.info()
     found = lane.channel.adopt(lane.name, lane.holder)
-    lane.sink.collect(info.journal, lane.channel.garbage)
+    _collect(lane)
     return [Delivery(m.delivery, None, m, State.PREPARED) for m in found]
+
+
+COLLECT_EVERY_MS = 900_000
+
+
+def collect(lane: Lane) -> None:
+    """Now and then delete the staged bytes of this lane's journal that nobody will publish.
+
+    To be called in each turn: a sink may run for weeks, and what a dead replica or a store that did
+    not answer left behind must not wait for its next start. Blocks; raises as the store does, and
+    then not before the next time.
+    """
+    if lane.clock.monotonic_ms() >= lane.collect_at_ms:
+        _collect(lane)
+
+
+def _collect(lane: Lane) -> None:
+    lane.collect_at_ms = lane.clock.monotonic_ms() + COLLECT_EVERY_MS
+    lane.sink.collect(lane.channel.info().journal, lane.channel.garbage)

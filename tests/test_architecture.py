@@ -32,13 +32,14 @@ MORE_PARAMETERS = {
 }
 
 GROUND = {"errors", "clock", "units", "metrics", "naming"}
-CONTRACTS = GROUND | {"batch", "schema", "component", "interfaces"}
+CONTRACTS = GROUND | {"batch", "schema", "component", "interfaces", "dead_letters"}
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
     "batch": set(),
     "schema": {"errors"},
     "component": {"errors", "clock", "metrics"},
     "interfaces": {"batch"},
+    "dead_letters": {"batch"},
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,
     "lake": CONTRACTS,

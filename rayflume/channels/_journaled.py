@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -78,6 +79,11 @@ class JournaledChannel:
         self._failed_ms: int | None = None
         self._free = (0, 0)
         self._put_times: deque[tuple[int, int]] = deque()
+
+    @property
+    def journal_directory(self) -> Path | None:
+        """Where the journal lies that outlives this process; None when there is none."""
+        return self._disk.path()
 
     # -- life -----------------------------------------------------------------------------------
 

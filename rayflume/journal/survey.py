@@ -10,7 +10,7 @@ import fcntl
 import os
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from rayflume.journal.recovery import Bad, Found, Recovered
 from rayflume.journal.rows import RowIndex
 from rayflume.journal.scan import many_heads, read_snapshot, recover
 from rayflume.journal.segment import Kind
+from rayflume.naming import parse_delivery
 
 _LOOKS = 5
 _PIECE_BYTES = 2**20
@@ -82,6 +83,25 @@ class Survey:
     def _refs(self, delivery: str, start: int, stop: int) -> Iterator[tuple[str, RowRef]]:
         if start < stop:
             yield from ((delivery, ref) for ref in self.index.refs(start, stop))
+
+    def garbage(self, deliveries: Iterable[str], *, running: bool) -> list[str]:
+        """Those of `deliveries` whose staged bytes surely nobody will publish.
+
+        While the journal is open, one of its present epoch may be on its way to be prepared, unless
+        a record says that it has ended. Those of another journal are not for this one to judge.
+        """
+        prepared = {manifest.delivery for manifest, _ in self.prepared()}
+        ends = (Kind.REVOKED, Kind.COMMITTED)
+        records = self.found.records
+        ended = {f.head.meta["delivery"] for f in records if f.head.kind in ends}
+        found = []
+        for delivery in deliveries:
+            journal, epoch, _ = parse_delivery(delivery)
+            own = journal == self.ledger.journal and epoch <= self.ledger.epoch
+            over = not running or epoch < self.ledger.epoch or delivery in ended
+            if own and over and delivery not in prepared:
+                found.append(delivery)
+        return found
 
     def prepared(self) -> list[tuple[Manifest, tuple[RowRange, ...]]]:
         """Deliveries past the point of no return, not committed."""
