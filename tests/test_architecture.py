@@ -29,6 +29,7 @@ MORE_PARAMETERS = {
     "rayflume/agent/runner.py:__init__": 6,  # a sink's runner: name, replica, channel, sink, clock
     "rayflume/cli/run_.py:run": 8,  # typer: the options of a command are its parameters
     "rayflume/cli/submit.py:submit": 8,
+    "rayflume/cli/journal.py:deliveries": 6,
 }
 
 GROUND = {"errors", "clock", "units", "metrics", "naming"}

@@ -55,7 +55,7 @@ def fsck(
     Example:  rayflume fsck state/wal --repair
     """
     clock = SystemClock()
-    _refuse_none(directory)
+    refuse_none(directory)
     done = None
     if repair:
         from rayflume.journal import repair as mending
@@ -79,12 +79,13 @@ def surveyed(directory: Path, *, bodies: bool = False) -> Survey:
     """Look at a journal. Raises ConfigError saying why there is none, JournalDamaged."""
     from rayflume.journal.survey import survey
 
-    _refuse_none(directory)
+    refuse_none(directory)
     with named(directory), progress("checking", SystemClock()) as seen:
         return survey(directory, bodies=bodies, seen=seen)
 
 
-def _refuse_none(directory: Path) -> None:
+def refuse_none(directory: Path) -> None:
+    """Raises ConfigError saying why there is no journal in a directory."""
     from rayflume.journal.survey import segments
 
     if not directory.is_dir():

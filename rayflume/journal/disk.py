@@ -176,7 +176,7 @@ class LocalDisk:
         self._opened: _Opened | None = None
 
     def lock(self, holder: str) -> None:
-        _make_directory(self._directory)
+        make_directory(self._directory)
         path = self._directory / LOCK_NAME
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -294,7 +294,8 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _make_directory(path: Path) -> None:
+def make_directory(path: Path) -> None:
+    """Make a directory and its parents, mode 0700, durable where they are new."""
     missing = [p for p in (path, *path.parents) if not p.exists()]
     for directory in reversed(missing):
         with contextlib.suppress(FileExistsError):

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from rayflume.batch import EventBatch
 from rayflume.clock import Clock
 from rayflume.errors import NO_ROOM, JournalDamaged, JournalFailed, Retry
 from rayflume.interfaces import AppendFile, Disk, RowRange, RowRef
@@ -410,9 +411,13 @@ class Journal:
         self.damaged_rows += lost
         return lost
 
+    def read(self, ref: RowRef) -> EventBatch:
+        """The rows of `ref`. Raises RowsUnreadable, OSError. Blocks."""
+        return decode_rows(self._disk.read(ref.segment, ref.offset, ref.length), ref)
+
     def _reads_well(self, ref: RowRef) -> bool:
         try:
-            decode_rows(self._disk.read(ref.segment, ref.offset, ref.length), ref)
+            self.read(ref)
         except (RowsUnreadable, OSError):
             return False
         return True

@@ -145,7 +145,7 @@ def test_for_people_it_says_what_and_how_much(tmp_path: Path, capsys: Captured) 
     assert "lake: 0 staged files are kept; the journal is in use by tidy/wal on " in text
     assert "log: not judged: it stages nothing\n" in text
     [size] = [path.stat().st_size for path in tmp_path.rglob("*.staged")]
-    assert text.endswith(f"1 staged files ({size / 1024:.1f} KiB) would be deleted\n")
+    assert text.endswith(f"1 staged files ({size} B) would be deleted\n")
     agent.channel.close()
 
 
