@@ -98,7 +98,7 @@ def deliveries(
         typer.Option(
             "--publish",
             metavar="ID",
-            help="Publish and commit this one, with the sink of --config.",
+            help="Publish and commit this one by the sink of --config.",
         ),
     ] = None,
     abandon: Annotated[
