@@ -124,16 +124,18 @@ class Lines:
     def __init__(self, what: str, clock: Clock) -> None:
         self._what = what
         self._clock = clock
-        self._began_ms = clock.monotonic_ms()
-        self._next_ms = self._began_ms + LINE_EVERY_MS
+        self._began_ms: int | None = None
+        self._next_ms = 0
 
     def seen(self, done: int, total: int) -> None:
         """So many bytes of so many are looked at."""
         now_ms = self._clock.monotonic_ms()
+        if self._began_ms is None:
+            self._began_ms, self._next_ms = now_ms, now_ms + LINE_EVERY_MS
         if now_ms < self._next_ms:
             return
         self._next_ms = now_ms + LINE_EVERY_MS
-        rate = done / 1000 / (now_ms - self._began_ms)
+        rate = done / 1000 / max(1, now_ms - self._began_ms)
         so_far = f"{format_bytes(done)} of {format_bytes(total)}"
         sys.stderr.write(f"{self._what}: {so_far}, {rate:,.0f} MB/s\n")
         sys.stderr.flush()
