@@ -26,6 +26,11 @@ Every class keeps its facts as attributes and survives pickling, because errors 
 
 from __future__ import annotations
 
+import errno
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Numbers of an OSError that says: the disk is full."""
+
 
 class RayflumeError(Exception):
     """Base of all errors of rayflume; never raised itself."""

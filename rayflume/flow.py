@@ -235,6 +235,7 @@ class Lane:
     dropped: list[Delivery] = field(default_factory=list)
     """Given up here; the channel has not heard of it yet."""
     turn: int = 1
+    collect_at_ms: int = 0
 
 
 def drain(lane: Lane, wait_ms: int) -> Status:
@@ -320,18 +321,19 @@ def release(lane: Lane) -> None:
     lane.closing = [d for d in lane.closing if d not in unprepared]
     for delivery in (opened, *unprepared):
         if delivery is not None:
-            _give_up(lane, delivery)
-
-
-def _give_up(lane: Lane, delivery: Delivery) -> None:
-    delivery.to(State.RELEASED)
-    lane.turn += 1
-    lane.dropped.append(delivery)
+            _drop(lane, delivery)
+            lane.turn += 1
     try:
         _tell_dropped(lane)
     except Retry:
         # Asked again by the next `drain`: while this holder lives, only it can end the lease.
         lane.metrics.add("DeliveryRetryCount")
+
+
+def _drop(lane: Lane, delivery: Delivery) -> None:
+    """Give up a delivery; the channel is told by the thread that drains."""
+    delivery.to(State.RELEASED)
+    lane.dropped.append(delivery)
 
 
 def _tell_dropped(lane: Lane) -> None:
@@ -375,7 +377,7 @@ def _stage(lane: Lane, delivery: Delivery) -> None:
     try:
         delivery.manifest = delivery.writer.stage()
     except StagingFailed:
-        _give_up(lane, delivery)
+        _drop(lane, delivery)
         raise
     delivery.to(State.STAGED)
 
@@ -385,9 +387,7 @@ def _prepare(lane: Lane, delivery: Delivery) -> None:
     try:
         lane.channel.prepare(delivery.manifest, lane.holder)
     except LeaseRevoked:
-        # The next `drain` tells the channel; here another thread may be running.
-        delivery.to(State.RELEASED)
-        lane.dropped.append(delivery)
+        _drop(lane, delivery)
         raise
     delivery.to(State.PREPARED)
 
@@ -424,9 +424,8 @@ def recover(lane: Lane) -> Iterable[Delivery]:
 
     To be called once, before the first `drain`; each delivery is to be finished.
     """
-    info = lane.channel.info()
     found = adopted(lane)
-    lane.sink.collect(info.journal, lane.channel.garbage)
+    _collect(lane)
     return found
 
 
@@ -437,3 +436,22 @@ def adopted(lane: Lane) -> list[Delivery]:
     return [
         Delivery(m.delivery, None, m, State.PREPARED) for m in manifests if m.delivery not in known
     ]
+
+
+COLLECT_EVERY_MS = 900_000
+
+
+def collect(lane: Lane) -> None:
+    """Now and then delete the staged bytes of this lane's journal that nobody will publish.
+
+    To be called in each turn: a sink may run for weeks, and what a dead replica or a store that did
+    not answer left behind must not wait for its next start. Blocks; raises as the store does, and
+    then not before the next time.
+    """
+    if lane.clock.monotonic_ms() >= lane.collect_at_ms:
+        _collect(lane)
+
+
+def _collect(lane: Lane) -> None:
+    lane.collect_at_ms = lane.clock.monotonic_ms() + COLLECT_EVERY_MS
+    lane.sink.collect(lane.channel.info().journal, lane.channel.garbage)

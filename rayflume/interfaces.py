@@ -517,6 +517,8 @@ class Storage(Protocol):
     T5  `create` is put-if-absent: True if this call made it. `read` raises KeyError when there is
         no such file.
     T6  A path that leaves the base (`..`, absolute, symbolic link) is refused with ValueError.
+
+    One that can tell how large staged bytes are has `staged_size(handle)`: `rayflume gc` shows it.
     """
 
     def check(self) -> None: ...

@@ -28,16 +28,18 @@ LONGER_FILES = {
 MORE_PARAMETERS = {
     "rayflume/cli/run_.py:run": 8,  # typer: the options of a command are its parameters
     "rayflume/cli/submit.py:submit": 8,
+    "rayflume/cli/journal.py:deliveries": 6,
 }
 
 GROUND = {"errors", "clock", "threads", "units", "metrics", "naming"}
-CONTRACTS = GROUND | {"batch", "schema", "component", "interfaces"}
+CONTRACTS = GROUND | {"batch", "schema", "component", "interfaces", "dead_letters"}
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
     "batch": set(),
     "schema": {"errors"},
     "component": {"errors", "clock", "metrics", "threads"},
     "interfaces": {"batch"},
+    "dead_letters": {"batch"},
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,
     "lake": CONTRACTS,

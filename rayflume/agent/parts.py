@@ -181,6 +181,9 @@ class ChannelPart:
             try:
                 self.channel.open()
             except JournalLocked as error:
+                if self._of_another(error.holder):
+                    self._health = Health("failed", describe(error))
+                    return
                 self._health = Health("waiting", describe(error))
             except Fatal as error:
                 self._health = Health("failed", describe(error))
@@ -192,6 +195,13 @@ class ChannelPart:
                 self._opened.set()
                 return
             self._stopping.wait(LOCK_RETRY_MS / 1000)
+
+    def _of_another(self, holder: str) -> bool:
+        """Whether another channel has the journal, and not an earlier life of this one, which ends,
+        nor a command, which is soon done.
+        """
+        mine = f"{self._context.agent}/{self._context.part} on "
+        return " on " in holder and not holder.startswith(mine)
 
     def drain(self, unterminated: bool = False) -> None:
         """Ask the sinks to close what they hold as soon as nothing waits."""

@@ -402,6 +402,7 @@ class SinkRunner(Runner):
             if closing is None and self._lane.closing:
                 closing = closer.submit(partial(self._finish, self._lane.closing[0]))
             try:
+                flow.collect(self._lane)
                 status = flow.drain(self._lane, TAKE_WAIT_MS)
             except (Retry, Refused) as error:
                 self.health.last_error = describe(error)

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -38,6 +39,7 @@ from rayflume.interfaces import (
 from rayflume.journal.ledger import Judgement, Ledger
 from rayflume.journal.segment import Kind, extents_to_json
 from rayflume.journal.store import Journal, JournalOptions
+from rayflume.units import format_bytes
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,11 @@ class JournaledChannel:
         self._failed_ms: int | None = None
         self._free = (0, 0)
         self._put_times: deque[tuple[int, int]] = deque()
+
+    @property
+    def journal_directory(self) -> Path | None:
+        """Where the journal lies that outlives this process; None when there is none."""
+        return self._disk.path()
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -191,6 +198,7 @@ class JournaledChannel:
             seq, stop = self._journal.last_seq, 0
             if any(judged.keep):
                 seq, stop = self._store(request, judged)
+                self._free = self._free[0], self._free[1] - len(request.payload)
             self._journal.sync(seq)
             self._metrics.add("EventPutSuccessCount", judged.rows)
             self._metrics.add("EventSkippedCount", judged.skipped)
@@ -222,10 +230,23 @@ class JournaledChannel:
         return seq, stop
 
     def _credit(self, ledger: Ledger) -> int:
-        if self._free_bytes() < self._setup.minimum_required_space:
-            return 0
         # An empty channel takes any batch, or one larger than the channel would wait for ever.
-        return ledger.credit() if ledger.unfinished else ANY_BYTES
+        credit = ledger.credit() if ledger.unfinished else ANY_BYTES
+        return min(credit, self._room())
+
+    def _room(self) -> int:
+        """Bytes of the disk that puts may take; the rest is for what deliveries record."""
+        return max(0, self._free_bytes() - self._setup.minimum_required_space)
+
+    def _trouble(self) -> Iterator[str]:
+        """Why puts wait although the channel is not full, and what is damaged."""
+        if not self._room():
+            wanted = format_bytes(self._setup.minimum_required_space)
+            yield (
+                f"the disk has less than minimum_required_space ({wanted}) free: puts wait, "
+                "deliveries go on"
+            )
+        yield from self._journal.damage
 
     def _free_bytes(self) -> int:
         now_ms = self._clock.monotonic_ms()
@@ -396,7 +417,7 @@ class JournaledChannel:
                 used,
                 fill,
                 self._credit(ledger),
-                tuple(self._journal.damage),
+                tuple(self._trouble()),
             )
 
     def _gauges(self, rows: int, used: int, fill: int) -> None:

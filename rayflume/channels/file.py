@@ -13,6 +13,11 @@ from rayflume.journal.ledger import LedgerLimits
 from rayflume.journal.store import JournalOptions
 from rayflume.units import ByteSize, Millis
 
+_RESERVE_BYTES = 16 * 2**20
+_RESERVE_BYTES_PER_KEY = 48
+"""What a key takes in a Snapshot, of which there must be room for one on a full disk."""
+_RESERVE_SHARE = 16
+
 
 class Capacity(BaseModel):
     """Bounds of what a channel holds; the first that is reached counts."""
@@ -54,7 +59,8 @@ class File(Component):
         ge=2**20,
     )
     minimum_required_space: ByteSize = option(
-        "Free bytes that must stay on the disk; below that the channel answers full.",
+        "Free bytes that must stay on the disk; below that puts wait, and deliveries go on. For "
+        "when others fill the disk, the channel keeps a file of a few MiB, which it gives back.",
         default=524_288_000,
     )
     strict: bool = option(
@@ -101,8 +107,13 @@ class File(Component):
         )
         return JournalOptions(limits, self.max_file_size, self.strict)
 
+    def reserve_bytes(self) -> int:
+        """Room kept for the records that free some: a new segment with its Snapshot."""
+        wanted = _RESERVE_BYTES + _RESERVE_BYTES_PER_KEY * self.idempotency_keys
+        return min(wanted, self.capacity.bytes // _RESERVE_SHARE)
+
     def build(self, context: Context) -> JournaledChannel:
         """The channel, not yet open."""
         setup = ChannelSetup(durable=True, minimum_required_space=self.minimum_required_space)
-        disk = LocalDisk(context.path(self.directory))
+        disk = LocalDisk(context.path(self.directory), self.reserve_bytes())
         return JournaledChannel(disk, self.journal_options(), context, setup)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import field_validator
@@ -69,7 +70,7 @@ class MemoryChannel(JournaledChannel):
             options.capacity.events, options.capacity.bytes, options.lease_timeout
         )
         self._table = JournaledChannel(
-            LocalDisk(directory),
+            LocalDisk(directory, _TABLE_SEGMENT_BYTES),
             JournalOptions(limits, _TABLE_SEGMENT_BYTES),
             context,
             ChannelSetup(durable=True),
@@ -78,6 +79,11 @@ class MemoryChannel(JournaledChannel):
         self._retiring: set[str] = set()
         setup = ChannelSetup(False, 0, self._load, self._note_put, self._move_on)
         super().__init__(MemoryDisk(), JournalOptions(limits, _ROWS_SEGMENT_BYTES), context, setup)
+
+    @property
+    def journal_directory(self) -> Path | None:
+        """That of the table of streams."""
+        return self._table.journal_directory
 
     def open(self) -> None:
         self._table.open()

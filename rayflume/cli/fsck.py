@@ -1,7 +1,8 @@
-"""`rayflume fsck DIR`: what a journal holds and whether all of it is whole."""
+"""`rayflume fsck DIR`: what a journal holds and whether all of it is whole; mends a damaged one."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,15 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rayflume.cli._output import complain, interactive, printable, say, say_json, table
+from rayflume.cli._fsck import as_object, repair_object, say_repaired, show
+from rayflume.cli._output import say_json
 from rayflume.cli.validate import AsJson
+from rayflume.clock import Clock, SystemClock
 from rayflume.errors import ConfigError, JournalDamaged
 from rayflume.units import format_bytes
 
 if TYPE_CHECKING:
-    from rayflume.journal.recovery import Bad
     from rayflume.journal.survey import Seen, Survey
 
+LINE_EVERY_MS = 5_000
 Directory = Annotated[
     Path, typer.Argument(metavar="DIR", help="Directory of a file channel's journal.")
 ]
@@ -28,119 +31,111 @@ def add(app: typer.Typer) -> None:
     app.command("fsck")(fsck)
 
 
-def fsck(directory: Directory, as_json: AsJson = False) -> None:
-    """Read a journal and check every record of it. Changes nothing, needs no Ray.
+def fsck(
+    directory: Directory,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="Set damaged parts aside and keep the rest. The channel must not run."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read a journal and check every record of it. Without --repair it changes nothing; needs no
+    Ray.
 
-    May be used while the channel runs. A torn tail is harmless: nothing of it was acknowledged, and
-    the next opening cuts it. Exit code 1 when records are damaged.
+    May be used while the channel runs, but for --repair. A torn tail is harmless: nothing of it was
+    acknowledged, and the next opening cuts it. Exit code 1 when records are damaged.
+
+    --repair deletes nothing: a segment with damage is kept as `damaged-<segment>`, and one with its
+    readable records takes its place. It may be interrupted and repeated.
 
     Example:  rayflume fsck state/wal
+
+    Example:  rayflume fsck state/wal --repair
     """
+    clock = SystemClock()
+    refuse_none(directory)
+    done = None
+    if repair:
+        from rayflume.journal import repair as mending
+
+        with named(directory), progress("checking", clock) as seen:
+            done = mending.repair(directory, seen)
+        if not as_json:
+            say_repaired(directory, done)
+    began_ms = clock.monotonic_ms()
     found = surveyed(directory, bodies=True)
     if as_json:
-        say_json(as_object(directory, found))
+        repaired = {} if done is None else {"repaired": repair_object(done)}
+        say_json(as_object(directory, found) | repaired)
     else:
-        _show(directory, found)
+        show(directory, found, (clock.monotonic_ms() - began_ms) / 1000)
     if found.state == "damaged":
         raise typer.Exit(1)
 
 
 def surveyed(directory: Path, *, bodies: bool = False) -> Survey:
     """Look at a journal. Raises ConfigError saying why there is none, JournalDamaged."""
-    from rayflume.journal.survey import segments, survey
+    from rayflume.journal.survey import survey
+
+    refuse_none(directory)
+    with named(directory), progress("checking", SystemClock()) as seen:
+        return survey(directory, bodies=bodies, seen=seen)
+
+
+def refuse_none(directory: Path) -> None:
+    """Raises ConfigError saying why there is no journal in a directory."""
+    from rayflume.journal.survey import segments
 
     if not directory.is_dir():
         reason = "is no directory" if directory.exists() else "does not exist"
         raise ConfigError(f"{directory} {reason}: name the `directory` of a file channel")
     if not segments(directory):
         raise ConfigError(f"{directory} holds no journal: it has no file segment-*.log")
+
+
+@contextmanager
+def named(directory: Path) -> Iterator[None]:
+    """Let JournalDamaged say which journal."""
     try:
-        with _bar() as seen:
-            return survey(directory, bodies=bodies, seen=seen)
+        yield
     except JournalDamaged as error:
         raise JournalDamaged(f"{directory}: {error.message}") from error
 
 
 @contextmanager
-def _bar() -> Iterator[Seen]:
-    """A progress bar in a terminal."""
-    if not interactive():
-        yield lambda done, all: None
+def progress(what: str, clock: Clock) -> Iterator[Seen]:
+    """On stderr: a bar in a terminal, elsewhere a line every five seconds."""
+    if not sys.stderr.isatty():
+        yield Lines(what, clock).seen
         return
+    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(transient=True) as progress:
-        task = progress.add_task("checking", total=None)
-        yield lambda done, all: progress.update(task, completed=done, total=all)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, all: bar.update(task, completed=done, total=all)
 
 
-def as_object(directory: Path, found: Survey) -> dict[str, object]:
-    """All of it as JSON. `stop` and `bytes` count bytes, `rows` rows."""
-    ledger = found.ledger
-    return {
-        "directory": str(directory),
-        "state": found.state,
-        "journal": ledger.journal,
-        "epoch": ledger.epoch,
-        "in_use_by": found.holder or None,
-        "segments": [
-            {"name": name, "bytes": size, "good_bytes": found.found.ends.get(name, size)}
-            for name, size in found.sizes.items()
-        ],
-        "records": found.records(),
-        "rows": {
-            "put": found.rows_put(),
-            "unfinished": len(ledger.unfinished),
-            "prepared": ledger.prepared_rows,
-            "lost": len(found.lost),
-        },
-        "unfinished_bytes": found.index.bytes_of(ledger.unfinished),
-        "streams": len(ledger.streams),
-        "keys": len(ledger.keys),
-        "deliveries": [manifest.delivery for manifest, _ in found.prepared()],
-        "torn": [_place(bad) for bad in found.torn],
-        "being_written": [_place(bad) for bad in found.writing],
-        "damaged": [_place(bad) for bad in found.damaged],
-        "notes": found.notes,
-    }
+class Lines:
+    """Progress in a log: how far it is, how fast; nothing for what is done at once."""
 
+    def __init__(self, what: str, clock: Clock) -> None:
+        self._what = what
+        self._clock = clock
+        self._began_ms: int | None = None
+        self._next_ms = 0
 
-def _place(bad: Bad) -> dict[str, object]:
-    return {"segment": bad.segment, "start": bad.start, "stop": bad.stop, "reason": bad.reason}
-
-
-def _show(directory: Path, found: Survey) -> None:
-    ledger = found.ledger
-    rows = [
-        ["journal", f"{ledger.journal}, epoch {ledger.epoch}"],
-        ["in use by", printable(found.holder) if found.holder else "nobody"],
-        ["segments", f"{len(found.sizes)}, {format_bytes(sum(found.sizes.values()))}"],
-        ["records", ", ".join(f"{count:,} {kind}" for kind, count in found.records().items())],
-        ["rows", _rows(found)],
-        ["streams", f"{len(ledger.streams):,}, keys {len(ledger.keys):,}"],
-        ["deliveries", f"{len(found.prepared()):,} prepared and not committed"],
-    ]
-    table([str(directory), "what it holds"], rows)
-    for bad in found.writing:
-        say(f"being written: {_line(bad)}")
-    for bad in found.torn:
-        say(f"torn: {_line(bad)}", "yellow")
-    complain([f"damaged: {_line(bad)}" for bad in found.damaged] + found.notes)
-    if found.lost:
-        complain([f"{len(found.lost):,} rows that were not delivered can't be read any more"])
-    verdicts = {
-        "whole": ("every record is whole", "bold green"),
-        "torn": ("whole but for a torn tail, which the next opening cuts", "bold yellow"),
-        "damaged": ("damaged; a channel without `strict` serves the rest", "bold red"),
-    }
-    say(*verdicts[found.state])
-
-
-def _rows(found: Survey) -> str:
-    unfinished = len(found.ledger.unfinished)
-    size = format_bytes(found.index.bytes_of(found.ledger.unfinished))
-    return f"{found.rows_put():,} put, {unfinished:,} not delivered yet ({size})"
-
-
-def _line(bad: Bad) -> str:
-    return f"{bad.segment}, bytes {bad.start:,} to {bad.stop:,}: {bad.reason}"
+    def seen(self, done: int, total: int) -> None:
+        """So many bytes of so many are looked at."""
+        now_ms = self._clock.monotonic_ms()
+        if self._began_ms is None:
+            self._began_ms, self._next_ms = now_ms, now_ms + LINE_EVERY_MS
+        if now_ms < self._next_ms:
+            return
+        self._next_ms = now_ms + LINE_EVERY_MS
+        rate = done / 1000 / max(1, now_ms - self._began_ms)
+        so_far = f"{format_bytes(done)} of {format_bytes(total)}"
+        sys.stderr.write(f"{self._what}: {so_far}, {rate:,.0f} MB/s\n")
+        sys.stderr.flush()

@@ -1,4 +1,6 @@
-"""`rayflume journal streams|deliveries|export DIR`: inside a journal, without Ray."""
+"""`rayflume journal streams|deliveries|export DIR`, `drain CONF`: a journal by hand, without
+Ray.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +9,16 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from rayflume.cli._output import complain, printable, say, say_json, table
-from rayflume.cli.fsck import Directory, surveyed
-from rayflume.cli.validate import AsJson
+from rayflume.cli._progress import log_to_stderr
+from rayflume.cli.fsck import Directory, named, refuse_none, surveyed
+from rayflume.cli.run_ import Grace, LogLevel, followed, grace_of, interrupting_sigterm
+from rayflume.cli.validate import AgentName, AsJson, Conf
 from rayflume.component import nearest
 from rayflume.errors import ConfigError
 from rayflume.units import format_bytes
@@ -29,20 +32,19 @@ if TYPE_CHECKING:
 
 _FORGOTTEN_MS = -(2**60)
 """Retired so long ago that the next opening drops the stream."""
-_RETENTION_MS = 2**59
-"""Everything else is kept, whatever its age."""
 
 
 def add(app: typer.Typer) -> None:
     """Register the commands."""
     group = typer.Typer(
         name="journal",
-        help="Look into a journal: streams, deliveries, rows. Needs no Ray.\n\n"
+        help="A journal by hand: streams, deliveries, rows. Needs no Ray.\n\n"
         "Example:  rayflume journal streams state/wal",
     )
     group.command("streams")(streams)
     group.command("deliveries")(deliveries)
     group.command("export")(export)
+    group.command("drain")(drain)
     app.add_typer(group)
 
 
@@ -75,40 +77,62 @@ def streams(
 
 
 def _forget(directory: Path, stream: str, known: list[str]) -> None:
-    from rayflume.clock import SystemClock
-    from rayflume.journal.disk import LocalDisk
-    from rayflume.journal.ledger import LedgerLimits
+    from rayflume.journal.repair import opened
     from rayflume.journal.segment import Kind
-    from rayflume.journal.store import Journal, JournalOptions
-    from rayflume.threads import SystemThreads
 
     if stream not in known:
         hint = nearest(stream, known) if known else "; it has no streams"
         raise ConfigError(f"{directory} has no stream {printable(stream)!r}{printable(hint)}")
-    limits = LedgerLimits(
-        stream_retention_ms=_RETENTION_MS, keys=_RETENTION_MS, key_retention_ms=_RETENTION_MS
-    )
-    disk = LocalDisk(directory)
-    disk.lock(f"rayflume journal streams --forget, pid {os.getpid()}")
-    condition = SystemThreads().condition()
-    with closing(disk), condition:
-        journal = Journal(disk, JournalOptions(limits), SystemClock(), condition)
-        journal.open()
+    with opened(directory, "rayflume journal streams --forget") as journal:
         meta = {"streams": [stream], "now": _FORGOTTEN_MS}
         journal.sync(journal.append(Kind.RETIRED, meta))
         journal.close()
         # Opening writes a Snapshot without it, so that also the token is gone from the state.
         journal.open()
-        journal.close()
 
 
-def deliveries(directory: Directory, as_json: AsJson = False) -> None:
-    """List the deliveries that were prepared and are not committed.
+def deliveries(
+    directory: Directory,
+    publish: Annotated[
+        str | None,
+        typer.Option(
+            "--publish",
+            metavar="ID",
+            help="Publish and commit this one by the sink of --config.",
+        ),
+    ] = None,
+    abandon: Annotated[
+        str | None,
+        typer.Option("--abandon", metavar="ID", help="Give this one up: its rows to a file."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="CONF", help="For --publish.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="For --abandon: a new file, else DIR/dead_letters/ID.dead.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the deliveries that were prepared and are not committed, or end one of them.
 
-    Their sink publishes and commits them as soon as it runs again.
+    Their sink publishes and commits them as soon as it runs again. Where that can't be, say because
+    the bucket is gone, --abandon writes the rows to a dead-letter file (Parquet), durably, and then
+    commits. What is in the lake of it already stays there. For both the channel must not run; both
+    may be interrupted and repeated.
 
     Example:  rayflume journal deliveries state/wal
+
+    Example:  rayflume journal deliveries state/wal --abandon 0123456789abcdef-1-7
     """
+    if publish is not None or abandon is not None:
+        _end_delivery(directory, publish, abandon, (config, output))
+        return
     found = surveyed(directory)
     if as_json:
         say_json([_delivery(found, i) for i in range(len(found.prepared()))])
@@ -122,6 +146,67 @@ def deliveries(directory: Directory, as_json: AsJson = False) -> None:
         table(["delivery", "sink", "rows", "dead letters", "files", "size"], rows)
     else:
         say("no delivery is prepared and not committed")
+
+
+def _end_delivery(
+    directory: Path,
+    publish: str | None,
+    abandon: str | None,
+    given: tuple[Path | None, Path | None],
+) -> None:
+    from rayflume.agent import by_hand
+    from rayflume.agent.lean import spare_pandas
+    from rayflume.config import load
+
+    config, output = given
+    if publish is not None and abandon is not None:
+        raise typer.BadParameter("a delivery is published or abandoned: leave out one of them")
+    refuse_none(directory)
+    spare_pandas()
+    if publish is not None:
+        if config is None:
+            raise typer.BadParameter("--publish needs --config, for the sink that publishes")
+        with named(directory):
+            manifest = by_hand.publish(load(config), directory, publish)
+        say(f"published and committed: {publish}, {manifest.rows:,} rows of {manifest.sink}")
+        return
+    assert abandon is not None
+    with named(directory):
+        done = by_hand.abandon(directory, abandon, output)
+    say(f"abandoned: {abandon}; its {done.rows:,} rows are in {done.file}")
+    if done.unreadable:
+        complain([f"left out: {what}" for what in done.unreadable])
+        raise typer.Exit(1)
+
+
+def drain(
+    conf: Conf,
+    channel: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Only this channel; without it all that have a journal."),
+    ] = "",
+    agent: AgentName = None,
+    grace: Grace = "60s",
+    log_level: LogLevel = "critical",
+) -> None:
+    """Deliver all that the channels of an agent hold, without Ray and without its sources.
+
+    For a machine whose cluster is gone. The agent must not run. Ends with 0 when all is delivered;
+    Ctrl-C ends it before, and nothing is lost: the rest is for the next time.
+
+    Example:  rayflume journal drain conf/clickstream.yaml
+    """
+    from rayflume.agent.by_hand import drained_plan
+    from rayflume.agent.inline import InlineAgent
+    from rayflume.agent.lean import spare_pandas
+    from rayflume.config import load
+
+    spare_pandas()
+    grace_ms = grace_of(grace)
+    plan = drained_plan(load(conf, agent), channel)
+    log_to_stderr(log_level)
+    with interrupting_sigterm():
+        followed(InlineAgent(plan, until_drained=True).start(), grace_ms)
 
 
 def _delivery(found: Survey, number: int) -> dict[str, object]:

@@ -9,8 +9,10 @@ stopped process) is not looked at.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from rayflume.journal.segment import Head, Kind
 
@@ -107,9 +109,11 @@ def trim(scans: Sequence[Scan], known_ends: dict[str, int]) -> dict[str, int]:
     following = _NO_NUMBER
     for scan in reversed(scans):
         # Numbers go on where the good part ended: what repeats them was cut (if its note is lost).
-        repeated = next((f for f in scan.found if f.head.seq >= following), None)
-        if repeated is not None:
-            ends[scan.segment] = min(ends[scan.segment], repeated.offset)
+        # A lone one with more behind it that fits was written to the wrong place (see strays).
+        fitting = [i for i, f in enumerate(scan.found) if f.head.seq < following]
+        behind = scan.found[fitting[-1] + 1 :] if fitting else scan.found
+        if behind:
+            ends[scan.segment] = min(ends[scan.segment], behind[0].offset)
         if scan.found:
             following = min(following, _first_number(scan))
     return ends
@@ -117,8 +121,40 @@ def trim(scans: Sequence[Scan], known_ends: dict[str, int]) -> dict[str, int]:
 
 def _first_number(scan: Scan) -> int:
     """The number of a segment's first record, also when that one or two can't be read."""
-    first = scan.found[0].head
+    heads = [f.head for f in scan.found]
+    opening = scan.opening
+    if opening is None or opening.meta["number"] != segment_number(scan.segment):
+        # Not the number of a record from another place, which the next one does not follow.
+        for head, after in pairwise(heads):
+            if after.seq == head.seq + 1 and head is not heads[0]:
+                return head.seq
+            if after.seq == head.seq + 1:
+                break
+    first = heads[0]
     return first.seq - {Kind.SEGMENT: 0, Kind.SNAPSHOT: 1}.get(first.kind, 2)
+
+
+def strays(scans: Sequence[Scan], ends: dict[str, int]) -> list[Found]:
+    """Whole records that lie where another was written: a disk wrote them to the wrong place.
+
+    Numbers grow from record to record, so these are the fewest without which they do.
+    """
+    records = [f for scan in scans for f in scan.found if f.offset < ends[f.segment]]
+    if all(before.head.seq < after.head.seq for before, after in pairwise(records)):
+        return []
+    lowest: list[int] = []  # last number of a growing chain, by its length
+    last: list[int] = []  # index of the record with it
+    before: list[int] = []
+    for i, record in enumerate(records):
+        length = bisect_left(lowest, record.head.seq)
+        lowest[length : length + 1] = [record.head.seq]
+        last[length : length + 1] = [i]
+        before.append(last[length - 1] if length else -1)
+    chain, at = set[int](), last[-1]
+    while at >= 0:
+        chain.add(at)
+        at = before[at]
+    return [record for i, record in enumerate(records) if i not in chain]
 
 
 def missing_numbers(found: Recovered) -> list[tuple[int, int]]:

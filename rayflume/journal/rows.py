@@ -42,6 +42,15 @@ class _Segment:
             first,
         )
 
+    def runs(self) -> Iterator[RowRange]:
+        """The positions of its rows, records that follow each other without a gap in one."""
+        first = self.starts[0]
+        for stop, following in zip(self.stops, self.starts[1:], strict=False):
+            if stop != following:
+                yield first, stop
+                first = following
+        yield first, self.stops[-1]
+
     def length(self, i: int) -> int:
         following = self.before[i + 1] if i + 1 < len(self.before) else self.bytes
         return following - self.before[i]
@@ -109,9 +118,9 @@ class RowIndex:
     def missing(self, ranges: Iterable[RowRange]) -> Intervals:
         """The positions of `ranges` that no record holds: they were lost to damage."""
         missing = Intervals(ranges)
-        for start, stop in list(missing):
-            for ref in self.refs(start, stop):
-                missing.remove(ref.position, ref.position + ref.rows)
+        for segment in self._segments:
+            for start, stop in segment.runs():
+                missing.remove(start, stop)
         return missing
 
     def needed(self, unfinished: Intervals) -> set[str]:

@@ -62,7 +62,7 @@ class Kind(IntEnum):
     RETIRED = 8
 
 
-_KINDS = frozenset(int(kind) for kind in Kind)
+_KINDS = {int(kind): kind for kind in Kind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,8 @@ def decode_head(data: pa.Buffer | bytes | memoryview) -> Head | None:
             f"the journal has a record of version {version}, kind {kind}, which this rayflume "
             "does not know: use the rayflume that wrote it, or a newer one"
         )
-    return Head(Kind(kind), epoch, seq, synced, meta, body, body_crc, json.loads(bytes(text)))
+    said = json.loads(str(text, "utf-8"))
+    return Head(_KINDS[kind], epoch, seq, synced, meta, body, body_crc, said)
 
 
 def body_of(head: Head, data: pa.Buffer) -> pa.Buffer | None:

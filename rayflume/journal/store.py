@@ -18,6 +18,7 @@ rows.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import secrets
@@ -26,8 +27,9 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from rayflume.batch import EventBatch
 from rayflume.clock import Clock
-from rayflume.errors import JournalDamaged, JournalFailed, Retry
+from rayflume.errors import NO_ROOM, JournalDamaged, JournalFailed, Retry
 from rayflume.interfaces import AppendFile, Disk, RowRange, RowRef
 from rayflume.journal import recovery
 from rayflume.journal.intervals import Intervals
@@ -35,7 +37,7 @@ from rayflume.journal.ledger import Ledger, LedgerLimits
 from rayflume.journal.reader import RowsUnreadable, decode_rows
 from rayflume.journal.recovery import Bad, Recovered
 from rayflume.journal.rows import RowIndex
-from rayflume.journal.scan import read_snapshot, recover
+from rayflume.journal.scan import many_heads, read_snapshot, recover
 from rayflume.journal.segment import Head, Kind, Meta, encode, encoded_length
 from rayflume.threads import Condition
 
@@ -68,6 +70,7 @@ class Journal:
         self._syncing = False
         self._failed: JournalFailed | None = None
         self._file: AppendFile | None = None
+        self._active, self._offset = "", 0
         self._life = 0
         self._newest = 0
         self._roll_at = 0
@@ -95,6 +98,22 @@ class Journal:
         names = [n for n in self._disk.names() if recovery.segment_number(n) is not None]
         number = max([0, *(recovery.segment_number(n) or 0 for n in names)]) + 1
         claimed = self._disk.create(recovery.segment_name(number))
+        try:
+            with many_heads():
+                empty = self._read(names)
+        except BaseException:
+            claimed.close()
+            raise
+        for name in empty:
+            # First of all: on a full disk each attempt to open would leave one more behind.
+            self._unlink(name)
+        self._begin_segment(number, claimed, dict.fromkeys(empty, 0))
+        self._failed = None
+        self._mark()
+        self.prune()
+
+    def _read(self, names: list[str]) -> list[str]:
+        """Take the state from what is there; returns the segments that hold nothing."""
         found = recover(self._disk, names, self._known_ends)
         for first in found.unproven:
             self._disk.sync(first.segment, first.offset)
@@ -107,13 +126,7 @@ class Journal:
         self._committing = []
         self._life += 1
         self._known_ends = {name: found.ends[name] for name in self._segments}
-        for name in found.empty:
-            # First of all: on a full disk each attempt to open would leave one more behind.
-            self._unlink(name)
-        self._begin_segment(number, claimed, dict.fromkeys(found.empty, 0))
-        self._failed = None
-        self._mark()
-        self.prune()
+        return found.empty
 
     def _report(self, found: Recovered) -> None:
         self.damage = [_note(bad) for bad in found.damaged]
@@ -139,6 +152,9 @@ class Journal:
             if name in self._disk.names():
                 return
             length = min(bad.stop - bad.start, SET_ASIDE_BYTES_MAX)
+            if self._disk.free_bytes() < 2 * length:
+                # What is left, and the disk's reserve, is for the records that free some.
+                raise OSError(errno.ENOSPC, "not enough room on the disk")
             data = self._disk.read(bad.segment, bad.start, length)
             with contextlib.closing(self._disk.create(name)) as file:
                 file.write([data])
@@ -296,17 +312,45 @@ class Journal:
         if self._file is None:
             raise JournalFailed("the journal is closed")
         number = (recovery.segment_number(self._active) or 0) + 1
+        earlier = self._file, self._active, self._offset, self._seq, self._newest
         try:
             self._file.sync()
-            self._close_file()
             self._known_ends[self._active] = self._offset
             self._begin_segment(number, self._disk.create(recovery.segment_name(number)), {})
         except OSError as error:
+            if error.errno in NO_ROOM and self._undo_roll(number):
+                if self._file is not earlier[0]:
+                    self._file.close()
+                self._file, self._active, self._offset, self._seq, self._newest = earlier
+                self._roll_at = self._offset + self._options.segment_bytes // 4
+                log.warning("no room for another segment: %s grows on", self._active)
+                return
             self.taken_over = isinstance(error, FileExistsError)
             self._failed = _failure(error)
             raise self._failed from error
+        except JournalFailed as error:
+            self._failed = error
+            raise
+        finally:
+            if self._file is not earlier[0]:
+                earlier[0].close()
         self._mark()
         self.prune()
+
+    def _undo_roll(self, number: int) -> bool:
+        """Remove a segment that a full disk let nobody begin; True if it surely can't come back.
+
+        It says where the one before ends, so that one may grow on only when this one is gone.
+        """
+        name = recovery.segment_name(number)
+        self._pending = []
+        try:
+            if name in self._disk.names():
+                self._disk.unlink(name)
+            self._disk.sync_directory()
+        except OSError:
+            return False
+        return True
 
     def _begin_segment(self, number: int, file: AppendFile, ends: dict[str, int]) -> None:
         """Begin a new segment with its opening record and a Snapshot, durable when this returns.
@@ -390,9 +434,13 @@ class Journal:
         self.damaged_rows += lost
         return lost
 
+    def read(self, ref: RowRef) -> EventBatch:
+        """The rows of `ref`. Raises RowsUnreadable, OSError. Blocks."""
+        return decode_rows(self._disk.read(ref.segment, ref.offset, ref.length), ref)
+
     def _reads_well(self, ref: RowRef) -> bool:
         try:
-            decode_rows(self._disk.read(ref.segment, ref.offset, ref.length), ref)
+            self.read(ref)
         except (RowsUnreadable, OSError):
             return False
         return True

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from rayflume.journal import recovery
 from rayflume.journal.disk import LOCK_NAME, LocalDisk
 from rayflume.journal.intervals import Intervals
 from rayflume.journal.ledger import Ledger, LedgerLimits
-from rayflume.journal.recovery import Bad, Recovered
+from rayflume.journal.recovery import Bad, Found, Recovered
 from rayflume.journal.rows import RowIndex
-from rayflume.journal.scan import read_snapshot, recover
-from rayflume.journal.segment import Kind, body_of
+from rayflume.journal.scan import many_heads, read_snapshot, recover
+from rayflume.journal.segment import Kind
+from rayflume.naming import parse_delivery
 
 _LOOKS = 5
+_PIECE_BYTES = 2**20
 _EVER = 2**60
 _KEEP_ALL = LedgerLimits(keys=_EVER, key_retention_ms=_EVER, stream_retention_ms=_EVER)
 
@@ -45,8 +48,10 @@ class Survey:
     damaged: list[Bad] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What is wrong that has no place in a file."""
+    doubled: list[Found] = field(default_factory=list)
+    """Put records whose positions an earlier one has."""
     lost: Intervals = field(default_factory=Intervals)
-    """Rows that are not committed and that no readable record holds."""
+    """Rows that are not delivered, nor prepared, and that no readable record holds."""
 
     @property
     def state(self) -> str:
@@ -79,6 +84,25 @@ class Survey:
         if start < stop:
             yield from ((delivery, ref) for ref in self.index.refs(start, stop))
 
+    def garbage(self, deliveries: Iterable[str], *, running: bool) -> list[str]:
+        """Those of `deliveries` whose staged bytes surely nobody will publish.
+
+        While the journal is open, one of its present epoch may be on its way to be prepared, unless
+        a record says that it has ended. Those of another journal are not for this one to judge.
+        """
+        prepared = {manifest.delivery for manifest, _ in self.prepared()}
+        ends = (Kind.REVOKED, Kind.COMMITTED)
+        records = self.found.records
+        ended = {f.head.meta["delivery"] for f in records if f.head.kind in ends}
+        found = []
+        for delivery in deliveries:
+            journal, epoch, _ = parse_delivery(delivery)
+            own = journal == self.ledger.journal and epoch <= self.ledger.epoch
+            over = not running or epoch < self.ledger.epoch or delivery in ended
+            if own and over and delivery not in prepared:
+                found.append(delivery)
+        return found
+
     def prepared(self) -> list[tuple[Manifest, tuple[RowRange, ...]]]:
         """Deliveries past the point of no return, not committed."""
         return self.ledger.prepared()
@@ -96,7 +120,8 @@ def survey(directory: Path, *, bodies: bool = False, seen: Seen = lambda done, a
     disk = LocalDisk(directory)
     for look in range(_LOOKS):
         try:
-            return _survey(disk, owner(directory), seen if bodies else None)
+            with many_heads():
+                return _survey(disk, owner(directory), seen if bodies else None)
         except FileNotFoundError:
             if look == _LOOKS - 1 or not segments(directory):
                 raise
@@ -145,6 +170,9 @@ def _survey(disk: LocalDisk, holder: str, seen: Seen | None) -> Survey:
         first, last = found.missing[0][0], found.missing[-1][1] - 1
         result.notes.append(f"the records {first} to {last} are missing")
     result.lost = index.missing(ledger.unfinished)
+    for _, ranges in ledger.prepared():
+        for start, stop in ranges:
+            result.lost.remove(start, stop)
     return result
 
 
@@ -163,22 +191,53 @@ def _replay(disk: Disk, result: Survey) -> None:
             if start < result.index.stop:
                 place = f"{record.segment}:{record.offset}"
                 result.notes.append(f"{place} holds rows whose positions are taken")
+                result.doubled.append(record)
                 continue
             result.index.add(record.segment, record.offset, head.length, (start, stop))
         if head.seq > after:
             ledger.apply(head.kind, head.meta)
 
 
+class Pieces:
+    """A disk read front to back in pieces, so that memory stays small and is used again."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._segment, self._start, self._data = "", 0, memoryview(b"")
+
+    def of(self, segment: str, start: int, stop: int) -> Iterator[memoryview]:
+        """The bytes `[start, stop)` of a segment; fewer if it ends before."""
+        while start < stop:
+            at = start - self._start
+            if segment != self._segment or not 0 <= at < len(self._data):
+                self._data = memoryview(self._disk.read(segment, start, _PIECE_BYTES))
+                self._segment, self._start, at = segment, start, 0
+                if not self._data:
+                    return
+            piece = self._data[at : at + stop - start]
+            start += len(piece)
+            yield piece
+
+
 def _wrong_bodies(disk: Disk, found: Recovered, seen: Seen) -> list[Bad]:
     records = [record for record in found.records if record.head.body_length]
     total, done, wrong = sum(record.head.length for record in records), 0, []
     known = {(bad.segment, bad.start) for bad in found.damaged}
+    pieces = Pieces(disk)
     for record in records:
-        data = disk.read(record.segment, record.offset, record.head.length)
-        if body_of(record.head, data) is None and (record.segment, record.offset) not in known:
+        if not _body_whole(pieces, record) and (record.segment, record.offset) not in known:
             stop = record.offset + record.head.length
             what = f"a {record.head.kind.name.lower()} record with a wrong checksum"
             wrong.append(Bad(record.segment, record.offset, stop, what))
         done += record.head.length
         seen(done, total)
     return wrong
+
+
+def _body_whole(pieces: Pieces, record: Found) -> bool:
+    head, crc, length = record.head, 0, 0
+    start = record.offset + head.body_offset
+    for piece in pieces.of(record.segment, start, start + head.body_length):
+        crc = zlib.crc32(piece, crc)
+        length += len(piece)
+    return length == head.body_length and crc == head.body_crc

@@ -24,11 +24,11 @@ import numpy as np
 import pyarrow as pa
 
 from rayflume.batch import EventBatch, Extent
+from rayflume.dead_letters import DEAD_SCHEMA, DeadRows, dead_table
 from rayflume.errors import RayflumeError, Retry, StagingFailed
 from rayflume.interfaces import Manifest, StagedFile, StagedWriter
 from rayflume.naming import data_name, dead_name
 from rayflume.sinks._bucket import Ints
-from rayflume.sinks._dead import DEAD_SCHEMA, DeadRows, dead_table
 from rayflume.sinks._files import LakeFile
 from rayflume.sinks._lake import Lake
 from rayflume.sinks._split import Piece, Split

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from rayflume.batch import EventBatch
+from rayflume.dead_letters import DEAD_SCHEMA, DeadRows, dead_table
 from rayflume.errors import JournalDamaged
 from rayflume.interfaces import Json, Manifest, RowRange, StagedFile, StagedWriter
-from rayflume.sinks._dead import DEAD_SCHEMA, DeadRows, dead_table
 from rayflume.sinks._files import LakeFile
 from rayflume.sinks._lake import Lake
 

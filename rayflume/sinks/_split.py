@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rayflume.batch import EventBatch
+from rayflume.dead_letters import DeadRows, valid_text
 from rayflume.interfaces import Decoded
 from rayflume.sinks._bucket import Field, Groups, Ints, Partitioning
-from rayflume.sinks._dead import DeadRows, valid_text
 from rayflume.sinks._event_time import EventTimes, event_times, usable_type
 
 DEFAULT_TIME_HEADER = "timestamp"

@@ -174,6 +174,17 @@ class LocalStorage:
             if (delivery := delivery_of(path)) and _paths.of_journal(delivery, journal)
         ]
 
+    def staged_size(self, handle: Mapping[str, Json]) -> int:
+        """Bytes of a staged file, 0 when it is gone. Blocks."""
+        name = _staged_in(handle)
+        with (
+            translated("look into", f"{self._tree.base}/{STAGING}"),
+            suppress(FileNotFoundError),
+            self._tree.directory(_STAGING) as fd,
+        ):
+            return max(0, size_of(fd, name, name) or 0)
+        return 0
+
     def create(self, path: str, data: bytes) -> bool:
         """Write beside, then link: the file appears whole or not at all. Blocks."""
         *folder, name = _paths.visible(path)

@@ -189,6 +189,12 @@ class MemoryStorage:
                 if (delivery := delivery_of(target)) and _paths.of_journal(delivery, journal)
             ]
 
+    def staged_size(self, handle: Mapping[str, Json]) -> int:
+        """Bytes of an upload, 0 when it is gone."""
+        with self._store.lock:
+            _, data = self._store.uploads.get(_paths.text_in(handle, "upload"), ("", b""))
+        return len(data)
+
     def create(self, path: str, data: bytes) -> bool:
         _paths.visible(path)
         with self._store.faults.around("create"), self._store.lock:

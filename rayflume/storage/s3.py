@@ -246,6 +246,22 @@ class S3Storage:
             for upload in page.get("Uploads", []):
                 yield str(upload["Key"]), str(upload["UploadId"])
 
+    def staged_size(self, handle: Mapping[str, Json]) -> int:
+        """Bytes of the parts of an upload, 0 when it is gone. Blocks."""
+        key = self._prefix + _paths.target_in(handle)[0]
+        upload = {"Key": key, "UploadId": _paths.text_in(handle, "upload_id")}
+        size, marker = 0, 0
+        while True:
+            answer = self._client.ask("list_parts", **upload, PartNumberMarker=marker)
+            if answer.error is not None:
+                if answer.code in {"NoSuchUpload", "404"}:
+                    return 0
+                raise answer.error
+            size += sum(int(part["Size"]) for part in answer.data.get("Parts", []))
+            if not answer.data.get("IsTruncated"):
+                return size
+            marker = int(answer.data["NextPartNumberMarker"])
+
     def create(self, path: str, data: bytes) -> bool:
         """Put if absent. A store that ignores the condition is only guarded by looking first: two
         creators in the same moment could then both believe that they made it. Blocks.

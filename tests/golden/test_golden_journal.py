@@ -5,12 +5,14 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from types import ModuleType
 
 import make_v1 as v1
+import make_v1_more as more
 import pyarrow as pa
 import pytest
 from disks import FaultyDisk
-from fakes import journaled, manual
+from fakes import journaled, manual, request
 
 from rayflume.batch import EventBatch
 from rayflume.errors import JournalDamaged
@@ -35,12 +37,17 @@ def golden_disk(data: bytes) -> FaultyDisk:
     return disk
 
 
-def test_every_record_kind_is_read_to_its_values() -> None:
-    data = v1.GOLDEN.read_bytes()
+def test_every_record_kind_is_in_the_golden_file() -> None:
+    scan = scan_segment(golden_disk(v1.GOLDEN.read_bytes()), NAME)
+    assert {found.head.kind for found in scan.found} == set(Kind)
+
+
+@pytest.mark.parametrize("golden", [v1, more], ids=["one_of_each", "more"])
+def test_every_record_is_read_to_its_values(golden: ModuleType) -> None:
+    data = golden.GOLDEN.read_bytes()
     scan = scan_segment(golden_disk(data), NAME)
     assert scan.bad == []
-    assert {found.head.kind for found in scan.found} == set(Kind)
-    for found, (head, body) in zip(scan.found, v1.records(), strict=True):
+    for found, (head, body) in zip(scan.found, golden.records(), strict=True):
         read = found.head
         assert (read.kind, read.epoch, read.seq, read.synced) == (
             head.kind,
@@ -55,8 +62,9 @@ def test_every_record_kind_is_read_to_its_values() -> None:
             assert whole.to_pybytes() == body
 
 
-def test_encoding_again_gives_the_same_bytes() -> None:
-    data = v1.GOLDEN.read_bytes()
+@pytest.mark.parametrize("golden", [v1, more], ids=["one_of_each", "more"])
+def test_encoding_again_gives_the_same_bytes(golden: ModuleType) -> None:
+    data = golden.GOLDEN.read_bytes()
     for found in scan_segment(golden_disk(data), NAME).found:
         record = pa.py_buffer(data).slice(found.offset, found.head.length)
         body = body_of(found.head, record)
@@ -77,6 +85,32 @@ def test_rows_extents_and_manifest_have_their_values() -> None:
     assert extents_from_json(put.head.meta["extents"]) == v1.EXTENTS
     assert manifest_from_json(found[Kind.PREPARED].head.meta) == (v1.MANIFEST, ((7, 10),))
     assert isinstance(batch, EventBatch)
+
+
+def test_dead_letters_poison_and_keys_have_their_values() -> None:
+    data = pa.py_buffer(more.GOLDEN.read_bytes())
+    found = scan_segment(golden_disk(data), NAME).found
+    manifest, ranges = manifest_from_json(found[4].head.meta)
+    assert (manifest, ranges) == (more.MANIFEST, ((0, 5),))
+    assert [file.dead for file in manifest.files] == [False, True, True]
+    assert manifest.files[2].handle["poison"] == more.REASON
+    assert extents_from_json(found[2].head.meta["extents"]) == more.NO_ROWS
+    keyed = found[3]
+    ref = RowRef(NAME, keyed.offset, keyed.head.length, 0, 2, 7)
+    batch = decode_rows(data.slice(keyed.offset, keyed.head.length), ref)
+    assert (batch.body.to_pylist(), batch.extents) == ([b"\xff", None], more.KEYED)
+
+
+def test_a_journal_with_open_deliveries_of_version_1_opens(tmp_path: Path) -> None:
+    channel = journaled(golden_disk(more.GOLDEN.read_bytes()), manual(tmp_path)[0])
+    assert channel.adopt("lake", "lake/0/a") == (more.MANIFEST,)
+    assert channel.adopt("other", "other/0/a") == (more.OPEN,)
+    assert channel.positions("h/")["h/s/8-15/0"].next == 2**53 + 9
+    [ref] = channel.take("lake/0/a", "", 1, 0).refs
+    assert (ref.position, ref.rows) == (7, 2)
+    again = request([b"\xff", None], more.KEYED)
+    assert channel.put(again).outcome == "stored"
+    assert channel.state().waiting == 0, "its key is known"
 
 
 def test_a_journal_of_version_1_opens(tmp_path: Path) -> None:

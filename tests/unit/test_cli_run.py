@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import zlib
@@ -166,3 +167,50 @@ def test_log_lines_are_on_stderr_when_asked_for(tmp_path: Path) -> None:
     holder.communicate(timeout=60)
     waiting.communicate(timeout=60)
     assert waiting.returncode == 0
+
+
+def holding(directory: Path) -> tuple[Path, subprocess.Popen[str]]:
+    """An agent that runs and has the journal; the configuration of another one like it."""
+    running = process("run", write(directory), "--inline")
+    until_delivering(running)
+    other = directory / "other.yaml"
+    other.write_text((directory / "c.yaml").read_text().replace("agent: count", "agent: second"))
+    return other, running
+
+
+def test_a_second_agent_on_the_same_journal_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
+    other, running = holding(tmp_path)
+    try:
+        done = finished("run", other, "--inline")
+        assert done.returncode == 1
+        sentences = [line for line in done.stderr.splitlines() if "in use by" in line]
+        place = tmp_path / "wal"
+        assert len(sentences) == 1
+        assert sentences[0].startswith(
+            f"rayflume: channel wal: failed: the journal in {place} is in use by count/wal on "
+        )
+        assert f"pid {running.pid}: stop it, or give this channel a directory" in sentences[0]
+        assert "Traceback" not in done.stderr
+        assert running.poll() is None
+    finally:
+        running.send_signal(signal.SIGTERM)
+        _, error = running.communicate(timeout=60)
+    assert running.returncode == 0, error
+
+
+def test_the_same_agent_started_again_waits_says_so_and_goes_on(tmp_path: Path) -> None:
+    _, running = holding(tmp_path)
+    again = process("run", tmp_path / "c.yaml", "--inline")
+    try:
+        assert again.stderr is not None
+        told = next(line for line in again.stderr if "in use by" in line)
+        assert told.startswith("rayflume: channel wal: waiting: the journal in ")
+        assert f"in use by count/wal on {socket.gethostname()}, pid {running.pid}: " in told
+        running.kill()
+        until_delivering(again)
+    finally:
+        running.kill()
+        running.communicate(timeout=60)
+        again.send_signal(signal.SIGTERM)
+        _, error = again.communicate(timeout=60)
+    assert again.returncode == 0, error

@@ -201,6 +201,39 @@ def test_no_staged_bytes_are_left_after_recovery(
     assert not left.uploads
 
 
+def test_a_sink_that_runs_for_weeks_collects_what_others_left(world: World) -> None:
+    world.put()
+    zombie = world.lane()
+    fill(world, zombie).writer.stage()  # type: ignore[union-attr]
+    world.channel.holder_gone(zombie.holder)
+    lane = world.lane()
+    left = memory.store(world.lake)
+    flow.collect(lane)
+    assert not left.uploads
+    late = fill(world, zombie := world.lane())
+    to_stage(zombie, late)
+    open_now = set(left.uploads)
+    assert open_now
+    world.clock.advance(flow.COLLECT_EVERY_MS)
+    flow.collect(lane)
+    assert set(left.uploads) == open_now, "its delivery is open"
+    world.channel.holder_gone(zombie.holder)
+    world.clock.advance(flow.COLLECT_EVERY_MS - 1)
+    flow.collect(lane)
+    assert set(left.uploads) == open_now, "not before the time"
+    world.clock.advance(1)
+    left.faults.fail("staged")
+    with pytest.raises(Retry):
+        flow.collect(lane)
+    flow.collect(lane)  # a store that fails is not asked again in each turn
+    assert set(left.uploads) == open_now
+    world.clock.advance(flow.COLLECT_EVERY_MS)
+    flow.collect(lane)
+    assert not left.uploads
+    world.drain_all(lane)
+    assert world.rows() == ONCE
+
+
 def test_a_file_lost_after_prepare_is_built_anew_from_its_rows(world: World) -> None:
     world.put()
     lane = world.lane()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from rayflume.batch import EventBatch, Extent
-from rayflume.sinks._dead import DEAD_SCHEMA, DeadRows, dead_table, header_map
+from rayflume.dead_letters import DEAD_SCHEMA, DeadRows, dead_table, header_map
 from rayflume.sinks._delivery import note_times
 
 
