@@ -27,6 +27,7 @@ from rayflume.clock import Clock
 from rayflume.errors import JournalDamaged, JournalFailed, Retry
 from rayflume.interfaces import AppendFile, Disk, RowRange, RowRef
 from rayflume.journal import recovery
+from rayflume.journal.age import JournalTime, Stamp, later
 from rayflume.journal.intervals import Intervals
 from rayflume.journal.ledger import Ledger, LedgerLimits
 from rayflume.journal.reader import RowsUnreadable, decode_rows
@@ -69,8 +70,8 @@ class Journal:
         self._roll_at = 0
         self._known_ends: dict[str, int] = {}
         self._committing: list[tuple[int, list[RowRange]]] = []
-        self.identity: tuple[str, int] | None = None
-        """Journal id and epoch, where another journal gives them."""
+        self.identity: tuple[str, int, Stamp] | None = None
+        """Journal id, epoch and time, where another journal gives them."""
         self.damage: list[str] = []
         self.torn: list[str] = []
         """Tails that were cut at opening; nothing in them was acknowledged."""
@@ -93,6 +94,7 @@ class Journal:
         self._report(found)
         self.index = RowIndex()
         self.ledger = self._replay(found)
+        self._time = JournalTime(self._clock, self.ledger.time, self._options.limits.closed_max_ms)
         self._segments = [name for name in names if name not in found.empty]
         self._seq = self._synced = found.last_seq
         self._pending: list[pa.Buffer | bytes] = []
@@ -148,7 +150,8 @@ class Journal:
         ledger.journal = found.journal or ledger.journal or secrets.token_hex(8)
         ledger.epoch = found.epoch + 1
         if self.identity is not None:
-            ledger.journal, ledger.epoch = self.identity
+            ledger.journal, ledger.epoch, stamp = self.identity
+            ledger.time = later(ledger.time, stamp.to_meta())
         gaps = Intervals()
         for record in found.records:
             head, expected = record.head, ledger.next_position
@@ -173,6 +176,10 @@ class Journal:
         for start, stop in self.index.missing(ledger.unfinished):
             self.damaged_rows += ledger.lost(start, stop)
         return ledger
+
+    def stamp(self) -> Stamp:
+        """Now, in the journal's time."""
+        return self._time.stamp()
 
     # -- write ----------------------------------------------------------------------------------
 
@@ -300,7 +307,8 @@ class Journal:
         The opening record notes where every older segment ends, for the next one may be removed
         before them.
         """
-        self.ledger.forget(self._clock.now_ms())
+        self.ledger.time = self.stamp()
+        self.ledger.forget(self.ledger.time.now_ms)
         name = recovery.segment_name(number)
         file = self._disk.create(name)
         ends = ends | {segment: self._known_ends[segment] for segment in self._segments}
