@@ -127,6 +127,7 @@ class StreamTable:
         self._accepted: dict[str, int] = {}
         self._over: set[str] = set()
         self._retired: list[str] = []
+        self._kept: set[str] = set()
 
     def load(self, positions: Mapping[str, StreamPosition]) -> None:
         """Take what the channels know; names that are not of this source's form are left alone."""
@@ -218,23 +219,58 @@ class StreamTable:
         return self._handed.get(stream)
 
     def rewound(self, stream: str, next: int) -> None:
-        """The channels want the stream from `next` on."""
-        self._accepted[stream] = next
+        """The channels want the stream from `next` on, and it will be read from there."""
         if stream not in self._over:
             self._handed[stream] = next
+        self.wanted_again(stream, next)
+
+    def wanted_again(self, stream: str, next: int) -> None:
+        """The channels want again what is kept in memory: it stays handed out."""
+        self._accepted[stream] = next
         self._settle(stream)
 
-    def finish(self, stream: str) -> None:
-        """Nothing will be read of this stream any more; it retires once it is accepted."""
+    def finish(self, stream: str, *, keep: bool = False) -> None:
+        """Nothing will be read of this stream any more; it retires once it is accepted, and (with
+        `keep`) let go of.
+        """
         self._over.add(stream)
+        if keep:
+            self._kept.add(stream)
         self._settle(stream)
+
+    def is_over(self, stream: str) -> bool:
+        """Whether nothing more will be read of a stream in its own file."""
+        return stream in self._over or stream not in self._handed
+
+    def is_unseen(self, stream: str) -> bool:
+        """Whether the channels told of a stream whose file was not looked at yet."""
+        parsed = self._parse(stream)
+        known = self._known.get(parsed[0], ()) if parsed is not None else ()
+        return any(other.name == stream for other in known)
+
+    def is_settled(self, stream: str) -> bool:
+        """Whether a stream that is over is accepted to its end."""
+        return stream not in self._handed
 
     def _settle(self, stream: str) -> None:
         if stream in self._over and self._accepted[stream] >= self._handed[stream]:
             self._over.discard(stream)
-            if self._accepted.pop(stream) > 0:
+            if self._accepted.pop(stream) == 0:
+                self._kept.discard(stream)
+            elif stream not in self._kept:
                 self._retired.append(stream)
             self._handed.pop(stream)
+
+    def let_go(self, stream: str) -> None:
+        """A stream that was kept may retire."""
+        if stream in self._kept:
+            self._kept.discard(stream)
+            if self.is_settled(stream):
+                self._retired.append(stream)
+
+    def accepted_to(self, stream: str) -> int:
+        """Up to where a stream that is not retired was accepted."""
+        return self._accepted.get(stream, 0)
 
     def retired(self) -> list[str]:
         names, self._retired = self._retired, []
