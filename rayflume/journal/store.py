@@ -119,13 +119,16 @@ class Journal:
         elif found.missing and not found.damaged:
             first, last = found.missing[0][0], found.missing[-1][1] - 1
             self.damage.append(f"records are missing between numbers {first} and {last}")
+        self._refuse_damage()
+        for bad in found.damaged:
+            self._set_aside(bad)
+
+    def _refuse_damage(self) -> None:
         if self._options.strict and self.damage:
             raise JournalDamaged(
                 f"the journal is damaged and strict is set: {'; '.join(self.damage)}. "
                 "Look at it with `rayflume fsck`; without strict the rest is served"
             )
-        for bad in found.damaged:
-            self._set_aside(bad)
 
     def _set_aside(self, bad: Bad) -> None:
         """Keep the bytes for whoever wants to look; a full or failing disk doesn't stop us."""
@@ -174,7 +177,11 @@ class Journal:
                 gaps.remove(start, stop)
         self.damaged_rows = len(gaps)
         for start, stop in self.index.missing(ledger.unfinished):
-            self.damaged_rows += ledger.lost(start, stop)
+            lost = ledger.lost(start, stop)
+            self.damaged_rows += lost
+            if lost and not self.damage:
+                self.damage.append(f"the segment with the rows {start} to {stop - 1} is not there")
+        self._refuse_damage()
         return ledger
 
     def stamp(self) -> Stamp:

@@ -95,6 +95,8 @@ class Copies:
             if mark is not None and mark.hash and position.next:
                 places = ((position.next, mark.hash),)
                 self._add(_Ended(stream, mark.path, places, sure=not position.retired))
+                if not position.retired and self.table.is_unseen(stream):
+                    self._keep(stream)
 
     def gone(self, stream: str, path: str, places: Iterable[Place]) -> None:
         """The file of a stream was deleted, or is not to be found."""
@@ -103,9 +105,13 @@ class Copies:
 
     def truncated(self, stream: str, path: str, places: Iterable[Place]) -> None:
         """A file no longer holds what was read of it as this stream."""
-        self.table.finish(stream, keep=True)
-        self._kept[stream] = _Kept()
+        self._keep(stream)
+        self.table.finish(stream)
         self._ended_at(stream, path, tuple(places), sure=True)
+
+    def _keep(self, stream: str) -> None:
+        self.table.keep(stream)
+        self._kept[stream] = _Kept()
 
     def _ended_at(self, stream: str, path: str, places: tuple[Place, ...], *, sure: bool) -> None:
         if places:
@@ -115,7 +121,9 @@ class Copies:
         """All files were looked at. `stream_of` gives the stream of a file that is there."""
         for stream, kept in list(self._kept.items()):
             if kept.copy is None:
-                done = self.table.is_settled(stream) and stream not in self._awaited
+                waits = stream in self._awaited or self.table.is_unseen(stream)
+                over = self.table.is_over(stream)
+                done = not waits and (self.table.is_settled(stream) or not over)
             else:
                 name = stream_of(kept.copy)
                 done = name is None or self.table.accepted_to(name) >= kept.place
@@ -150,8 +158,10 @@ class Copies:
         """
         size = os.fstat(fd).st_size
         for original in live:
+            if not _is_still(original):
+                return Wait.ORIGINAL  # truncated, or written on since: the next read will see it
             if _is_start_of(original, fd, size):
-                self._waited[key] = size
+                self._waited[key] = min(size, original.next)
                 return Wait.ORIGINAL
         waited = self._waited.get(key, 0)
         for name in originals(Path(path).name):
@@ -172,7 +182,7 @@ class Copies:
                     self._drop(stream)
                     return place
         self._waited.pop(key, None)
-        # It was the same as its original, and went on otherwise later.
+        # It was the same as its original as far as that was read, and went on otherwise later.
         return waited if waited >= TAIL_BYTES else 0
 
 
@@ -187,13 +197,15 @@ def originals(name: str) -> list[str]:
     return list(found)[:_ORIGINALS_MAX]
 
 
+def _is_still(original: Live) -> bool:
+    """Whether a file still holds what was read of it."""
+    tail = tail_before(original.fd, original.next)
+    return tail is not None and (not original.hash or fingerprint(tail) == original.hash)
+
+
 def _is_start_of(original: Live, fd: int, size: int) -> bool:
     """Whether a file is, byte for byte as far as that is looked at, the beginning of another."""
-    there = os.fstat(original.fd).st_size
-    tail = tail_before(original.fd, original.next)
-    if tail is None or (original.hash and fingerprint(tail) != original.hash):
-        return True  # truncated, and perhaps written on since: the next read will see it
-    if size > there:
+    if size > os.fstat(original.fd).st_size:
         return False
     return all(
         tail_before(fd, place) == tail_before(original.fd, place)

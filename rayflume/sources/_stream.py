@@ -177,13 +177,13 @@ class StreamTable:
         self._handed[stream.name] = self._accepted[stream.name] = stream.next
         for other in self._known.pop(stream.key):
             if other.name != stream.name:
-                self._retired.append(other.name)
+                self._retire(other.name)
         return stream.name
 
     def begin(self, key: FileKey) -> str:
         """A new incarnation of a file; all earlier ones that were not seen again are over."""
         for other in self._known.pop(key, ()):
-            self._retired.append(other.name)
+            self._retire(other.name)
         incarnation = self._latest.pop(key, -1) + 1
         self._latest[key] = incarnation
         while len(self._latest) > _KEYS_REMEMBERED:
@@ -197,7 +197,7 @@ class StreamTable:
         rest = [other for other in self._known.pop(stream.key, ()) if other.name != stream.name]
         if rest:
             self._known[stream.key] = rest
-        self._retired.append(stream.name)
+        self._retire(stream.name)
 
     def handed_out(self, extents: Iterable[Extent]) -> None:
         for extent in extents:
@@ -229,13 +229,9 @@ class StreamTable:
         self._accepted[stream] = next
         self._settle(stream)
 
-    def finish(self, stream: str, *, keep: bool = False) -> None:
-        """Nothing will be read of this stream any more; it retires once it is accepted, and (with
-        `keep`) let go of.
-        """
+    def finish(self, stream: str) -> None:
+        """Nothing will be read of this stream any more; it retires once it is accepted."""
         self._over.add(stream)
-        if keep:
-            self._kept.add(stream)
         self._settle(stream)
 
     def is_over(self, stream: str) -> bool:
@@ -255,18 +251,26 @@ class StreamTable:
     def _settle(self, stream: str) -> None:
         if stream in self._over and self._accepted[stream] >= self._handed[stream]:
             self._over.discard(stream)
-            if self._accepted.pop(stream) == 0:
+            if self._accepted.pop(stream) > 0:
+                self._retire(stream)
+            else:
                 self._kept.discard(stream)
-            elif stream not in self._kept:
-                self._retired.append(stream)
             self._handed.pop(stream)
 
+    def _retire(self, stream: str) -> None:
+        if stream not in self._kept:
+            self._retired.append(stream)
+
+    def keep(self, stream: str) -> None:
+        """A stream does not retire before it is let go of."""
+        self._kept.add(stream)
+
     def let_go(self, stream: str) -> None:
-        """A stream that was kept may retire."""
+        """A stream that was kept retires when it is over."""
         if stream in self._kept:
             self._kept.discard(stream)
             if self.is_settled(stream):
-                self._retired.append(stream)
+                self._retire(stream)
 
     def accepted_to(self, stream: str) -> int:
         """Up to where a stream that is not retired was accepted."""

@@ -179,8 +179,8 @@ class Watch:
                 new.append((status.st_mtime_ns, path, status, group))
         self.awaited.clear()
         self._discover_all(sorted(new, key=lambda entry: entry[:2]))
-        self.copies.looked(self._stream_of)
         self._look_for_missing(seen)
+        self.copies.looked(self._stream_of)
         self._close_idle(now)
         self.problems.forget_vanished({group.root for group in self._groups})
         self._first = False
