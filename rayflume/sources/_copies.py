@@ -159,7 +159,11 @@ class Copies:
         size = os.fstat(fd).st_size
         for original in live:
             if not _is_still(original):
-                return Wait.ORIGINAL  # truncated, or written on since: the next read will see it
+                # Truncated, perhaps written on since: the next read will see it. Till then nothing
+                # that the copy may be of is forgotten.
+                for name in originals(Path(path).name):
+                    self._awaited.update(self._names.get(name, ()))
+                return Wait.ORIGINAL
             if _is_start_of(original, fd, size):
                 self._waited[key] = min(size, original.next)
                 return Wait.ORIGINAL
