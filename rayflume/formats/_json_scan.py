@@ -47,8 +47,13 @@ class Scan:
         self._window = block.rows
         """Rows of the next read: all, but few behind a new field, and then more again."""
 
-    def run(self) -> None:
-        """Go over all rows. Ends, because each step takes a row, learns a field or reads less."""
+    def run(self, *, suspect: bool = False) -> None:
+        """Go over all rows. Ends, because each step takes a row, learns a field or reads less.
+
+        `suspect`: most rows are bad, so Python's parser has the first look.
+        """
+        if suspect:
+            self._judge(0, full=False)
         start, mode = 0, "error" if self._evolve else "ignore"
         while start < self.block.rows and not self.judged:
             span = start, min(self.block.rows, start + max(1, self._window))

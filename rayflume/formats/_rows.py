@@ -22,6 +22,8 @@ NOT_UTF8 = "the row is not valid UTF-8"
 
 def clean(reason: str) -> str:
     """A reason that is safe to log: control characters escaped, at most REASON_MAX characters."""
+    if reason.isprintable() and len(reason) <= REASON_MAX:
+        return reason
     shown = "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
         for c in reason[: REASON_MAX + 1]
@@ -80,10 +82,14 @@ class Rows:
         self.body = self.body.slice(0, 0)
         return order
 
-    def drop_unreadable(self, *, empty: bool = True) -> None:
-        """Take out tombstones, (with `empty`) rows without a byte, and rows that are not UTF-8."""
+    def drop_tombstones(self) -> None:
+        """Take out rows without a body."""
         if self.body.null_count:
             self.drop(np.asarray(self.body.is_null()), NO_BODY)
+
+    def drop_unreadable(self, *, empty: bool = True) -> None:
+        """Take out tombstones, (with `empty`) rows without a byte, and rows that are not UTF-8."""
+        self.drop_tombstones()
         if empty and len(self.body):
             self.drop(np.diff(body_offsets(self.body)) == 0, EMPTY)
         self.drop(not_utf8(self.body), NOT_UTF8)

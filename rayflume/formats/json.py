@@ -65,6 +65,8 @@ class JsonFormat:
         self._evolve = evolve
         self._empty = pa.schema([])
         """Fields that were only ever null, so that they do not send each block the slow way."""
+        self._mixed = False
+        """Whether the last block had rows that had to be read apart."""
 
     @property
     def declared(self) -> pa.Schema | None:
@@ -80,10 +82,14 @@ class JsonFormat:
             screen(rows)
         arrays: list[pa.Array] | None = None
         if len(rows.body) and columns:
-            arrays = self._fast(rows, columns, evolve)
+            arrays = None if self._mixed else self._fast(rows, columns, evolve)
             apart = self._apart(rows, columns, evolve) if arrays is None else None
             if apart is not None:
+                self._mixed = True
                 return rows.decoded(apart)
+            if self._mixed:
+                self._mixed = False
+                arrays = self._fast(rows, columns, evolve)
         if arrays is None and len(rows.body):
             columns, arrays = self._careful(rows, columns, evolve)
         if not columns and len(rows.body):
@@ -133,7 +139,7 @@ class JsonFormat:
         arrays = self._fast(most, columns, evolve)
         if arrays is None:
             return None
-        grown, others = self._careful(odd, columns, evolve)
+        grown, others = self._careful(odd, columns, evolve, suspect=True)
         if grown != columns:
             return None
         order = rows.rejoin(most, odd)
@@ -143,14 +149,16 @@ class JsonFormat:
         return record_batch(arrays, arrow_schema(columns))
 
     def _careful(
-        self, rows: Rows, columns: tuple[Column, ...], evolve: bool
+        self, rows: Rows, columns: tuple[Column, ...], evolve: bool, *, suspect: bool = False
     ) -> tuple[tuple[Column, ...], list[pa.Array]]:
-        """Drop what does not fit, add the columns that are new, and read again."""
+        """Drop what does not fit, add the columns that are new, and read again. `suspect`: most
+        rows are bad.
+        """
         base = read_schema(columns, relaxed=True)
         block, known, judge = Block(rows.body), merge(base, self._empty), True
         while block.rows:
             scan = Scan(block, known, evolve=evolve, judge=judge)
-            scan.run()
+            scan.run(suspect=suspect and judge)
             known = scan.known
             if scan.bad:
                 rows.drop_each(scan.bad)

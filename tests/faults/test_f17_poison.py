@@ -1,5 +1,5 @@
-"""F17: rows that cannot be decoded. All of them are in the dead letters with a reason, all others in
-the lake, and they do not slow the others down.
+"""F17: rows that cannot be decoded. All of them are in the dead letters with a reason, all others
+in the lake, and they do not slow the others down.
 
 RAYFLUME_FAULT_VOLUME=50 makes 10^6 rows.
 """
