@@ -6,7 +6,8 @@ tells rows that are surely well-formed and of the right kinds from the rest; onl
 at closely. It may miss good rows (other order, new field, deep nesting), which costs time alone. A
 row it lets through that the reader refuses all the same is found as before.
 
-An order that is kept also means that no field is there twice.
+Rows it lets through need no other screening: they are one object each, and valid UTF-8 (_json_read
+says why that matters). An order that is kept also means that no field is there twice.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ _DEPTH_MAX = 3
 # Larger expressions outgrow the memory of the matcher, which then is many times slower.
 _ORDER_ROWS = 16
 _SPACE = "[ \t]*"
+_MORE = r"[\x80-\xbf]"
 _STRING = (
-    r'"(?:[^"\\\x00-\x1f]'
+    r'"(?:[^"\\\x00-\x1f\x80-\xff]'
+    rf"|[\xc2-\xdf]{_MORE}|\xe0[\xa0-\xbf]{_MORE}|[\xe1-\xec\xee\xef]{_MORE}{{2}}"
+    rf"|\xed[\x80-\x9f]{_MORE}|\xf0[\x90-\xbf]{_MORE}{{2}}|[\xf1-\xf3]{_MORE}{{3}}"
+    rf"|\xf4[\x80-\x8f]{_MORE}{{2}}"
     r'|\\(?:["\\/bfnrt]|u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2})))*"'
 )
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"

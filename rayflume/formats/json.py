@@ -78,18 +78,20 @@ class JsonFormat:
         columns = self._columns(schema)
         evolve = self._evolve or not columns
         rows = Rows(body)
+        if self._mixed and columns:
+            apart = self._apart(rows, columns, evolve)
+            self._mixed = apart is not None
+            if apart is not None:
+                return rows.decoded(apart)
         if len(body):
             screen(rows)
         arrays: list[pa.Array] | None = None
         if len(rows.body) and columns:
-            arrays = None if self._mixed else self._fast(rows, columns, evolve)
+            arrays = self._fast(rows, columns, evolve)
             apart = self._apart(rows, columns, evolve) if arrays is None else None
             if apart is not None:
                 self._mixed = True
                 return rows.decoded(apart)
-            if self._mixed:
-                self._mixed = False
-                arrays = self._fast(rows, columns, evolve)
         if arrays is None and len(rows.body):
             columns, arrays = self._careful(rows, columns, evolve)
         if not columns and len(rows.body):
@@ -128,9 +130,11 @@ class JsonFormat:
     def _apart(
         self, rows: Rows, columns: tuple[Column, ...], evolve: bool
     ) -> pa.RecordBatch | None:
-        """Read the rows that are plainly well-formed in one go, and the few others carefully; None
-        when they are not few, or bring new columns.
+        """Read the rows that are plainly well-formed in one go, and screen and read the few others
+        carefully; None when they are not few, or bring new columns.
         """
+        if not len(rows.body) or rows.body.null_count:
+            return None
         known = merge(read_schema(columns), self._empty)
         plain = plain_rows(rows.body, known, evolve=evolve)
         if plain is None or not 0 < len(plain) - plain.sum() <= len(plain) * _ODD_SHARE:
@@ -139,6 +143,7 @@ class JsonFormat:
         arrays = self._fast(most, columns, evolve)
         if arrays is None:
             return None
+        screen(odd)
         grown, others = self._careful(odd, columns, evolve, suspect=True)
         if grown != columns:
             return None

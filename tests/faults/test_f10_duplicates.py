@@ -37,9 +37,8 @@ class Served:
         self.channel.open()
         selector = lookup("selector", "replicating")().build(context(directory))
         route = flow.Route("web", [], selector, {"wal": self.channel}, Metrics())
-        self.source: ServerSource = lookup("source", "http")(port=0).build(
-            context(directory, "web")
-        )
+        part = lookup("source", "http").model_validate({"port": 0})
+        self.source: ServerSource = part.build(context(directory, "web"))
         self.source.start({}, lambda batch: flow.ingest(batch, route))
         self.port = int(str(self.source.describe()["port"]))
 
