@@ -45,7 +45,8 @@ class Lab:
         self.channel = self._open()
 
     def _open(self) -> JournaledChannel:
-        return journaled(self.disk, context(self.directory, "wal", self.clock), self.options)
+        self.context = context(self.directory, "wal", self.clock)
+        return journaled(self.disk, self.context, self.options)
 
     @property
     def store(self) -> MemoryStore:

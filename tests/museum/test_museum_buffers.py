@@ -36,6 +36,7 @@ def test_vector_25570_a_data_file_that_the_reader_wants_is_gone(tmp_path: Path) 
     found = lab.rows()
     assert found == list(range(found[0], 100)) and 0 < found[0] < 100
     assert lab.channel.state().degraded
+    assert lab.context.metrics.snapshot()["EventDamagedCount"] == found[0]
 
 
 def test_vector_17644_damage_in_the_middle_does_not_loop_for_ever(tmp_path: Path) -> None:
