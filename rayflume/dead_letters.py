@@ -105,5 +105,7 @@ def valid_text(column: pa.StringArray) -> pa.StringArray:
 
 def _reason(text: str) -> str:
     """Bounded, on one line, and valid UTF-8 whatever was quoted in it."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:REASON_CHARS_MAX])
+    shown = text[:REASON_CHARS_MAX]
+    if not shown.isprintable():
+        shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
     return shown.encode("utf-8", "replace").decode()[:REASON_CHARS_MAX]

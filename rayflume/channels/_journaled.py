@@ -220,7 +220,7 @@ class JournaledChannel:
             "rows": [start, stop],
             "extents": extents_to_json(extents),
             "source": request.source,
-            "now": self._clock.now_ms(),
+            **self._journal.stamp().to_meta(),
         }
         if request.skip:
             meta["skip"] = request.skip
@@ -266,7 +266,7 @@ class JournaledChannel:
         with self._open_ledger() as ledger:
             known = [name for name in streams if name in ledger.streams]
             if known:
-                meta = {"streams": known, "now": self._clock.now_ms()}
+                meta = {"streams": known, **self._journal.stamp().to_meta()}
                 self._journal.append(Kind.RETIRED, meta)
 
     # -- take -----------------------------------------------------------------------------------

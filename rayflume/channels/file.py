@@ -69,7 +69,9 @@ class File(Component):
         default=False,
     )
     stream_retention: Millis = option(
-        "How long the position of a stream that cannot come back is remembered.",
+        "How long the position of a stream that cannot come back is remembered. Time in which "
+        "the channel is closed counts for a quarter of the shorter retention at most, so a clock "
+        "that jumps cannot end it.",
         default=7 * 86_400_000,
         example="7d",
     )
@@ -79,7 +81,10 @@ class File(Component):
         ge=4,
     )
     idempotency_key_retention: Millis = option(
-        "How long an idempotency key is remembered; at least three quarters of it.",
+        "How long an idempotency key is remembered; at least three quarters of it. A request "
+        "that is sent again later is stored again. Measured by the time the channel is open, and "
+        "at most a quarter of it for each time it was closed: after one wrong wall clock at an "
+        "opening half of it is still kept.",
         default=86_400_000,
         example="24h",
     )

@@ -89,7 +89,8 @@ class MemoryChannel(JournaledChannel):
         self._table.open()
         with self._table._open_ledger() as table:
             # So that what earlier lives staged is known to be this channel's, and is collected.
-            self._journal.identity = table.journal, table.epoch
+            stamp = self._table._journal.stamp()
+            self._journal.identity = table.journal, table.epoch, stamp
         super().open()
 
     def _load(self, ledger: Ledger) -> None:

@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from rayflume.batch import body_offsets
-from rayflume.formats._rows import Mask, Rows
+from rayflume.formats._rows import EMPTY, NOT_UTF8, Mask, Rows, not_utf8
 from rayflume.schema import NESTING_MAX
 
 _AT_END = 2**31 - 1
@@ -39,6 +39,8 @@ _SPACE = " \t\r\n"
 _ROW = re.compile(r" in row (\d+)$")
 _CONVERSION = re.compile(r"Failed to convert JSON to (\w+), couldn't parse:(.*)", re.DOTALL)
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+WITH_NUL = "the row holds a NUL byte, which JSON does not allow"
+NO_OBJECT = "the row is not a JSON object: it must be {...}"
 BEHIND = "something follows the JSON object in the row; one row holds one object"
 _BRACES = np.array([ord("{"), ord("}")], dtype=np.uint8)
 
@@ -146,13 +148,21 @@ def plain(text: str) -> str:
 
 def screen(rows: Rows) -> None:
     """Take out of `rows` all that must not reach the reader. See the head of this file."""
-    rows.drop_unreadable()
-    if len(rows.body):
-        rows.drop(_with_nul(rows.body), "the row holds a NUL byte, which JSON does not allow")
-    if len(rows.body):
-        rows.drop(_not_object(rows.body), "the row is not a JSON object: it must be {...}")
-    if len(rows.body):
-        rows.drop_each(_second_values(rows.body))
+    rows.drop_tombstones()
+    body = rows.body
+    if not len(body):
+        return
+    empty = np.diff(body_offsets(body)) == 0
+    reasons = dict.fromkeys(np.flatnonzero(empty).tolist(), EMPTY)
+    for found in (
+        dict.fromkeys(np.flatnonzero(not_utf8(body)).tolist(), NOT_UTF8),
+        dict.fromkeys(np.flatnonzero(_with_nul(body)).tolist(), WITH_NUL),
+        dict.fromkeys(np.flatnonzero(_not_object(body)).tolist(), NO_OBJECT),
+        _second_values(body),
+    ):
+        # The first reason counts, and all rows go at once: each time costs a copy of the rest.
+        reasons = found | reasons
+    rows.drop_each(reasons)
 
 
 def _values(body: pa.BinaryArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
@@ -163,7 +173,7 @@ def _with_nul(body: pa.BinaryArray) -> Mask:
     values, offsets = _values(body)
     bad = np.zeros(len(body), dtype=np.bool_)
     inside = values[offsets[0] : offsets[-1]]
-    if inside.min() == 0:
+    if len(inside) and inside.min() == 0:
         places = np.flatnonzero(inside == 0) + offsets[0]
         bad[np.searchsorted(offsets, places, side="right") - 1] = True
     return bad

@@ -47,8 +47,13 @@ class Scan:
         self._window = block.rows
         """Rows of the next read: all, but few behind a new field, and then more again."""
 
-    def run(self) -> None:
-        """Go over all rows. Ends, because each step takes a row, learns a field or reads less."""
+    def run(self, *, suspect: bool = False) -> None:
+        """Go over all rows. Ends, because each step takes a row, learns a field or reads less.
+
+        `suspect`: most rows are bad, so Python's parser has the first look.
+        """
+        if suspect:
+            self._judge(0, full=False)
         start, mode = 0, "error" if self._evolve else "ignore"
         while start < self.block.rows and not self.judged:
             span = start, min(self.block.rows, start + max(1, self._window))
@@ -147,8 +152,12 @@ Node: TypeAlias = "str | dict[str, Node] | tuple[Node]"
 """What a value must be: a word for a scalar, the fields of an object, or the item of an array."""
 
 _KINDS: dict[type, str] = {
-    bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"
+    bool: "boolean", int: "number", float: "number", str: "string", list: "array",
 }  # fmt: skip
+
+
+def _kind(value: object) -> str:
+    return _KINDS.get(type(value), "object")
 
 
 def _tree(fields: Sequence[pa.Field]) -> dict[str, Node]:
@@ -170,7 +179,7 @@ def _node(kind: pa.DataType) -> Node:
 def judge(row: bytes, tree: dict[str, Node], *, full: bool) -> str:
     """Why a row is bad for sure, or "". `full`: no new field has room any more."""
     try:
-        value = json.loads(row)
+        value = json.loads(row, object_pairs_hook=_Fields)
     except RecursionError:
         return ""
     except ValueError as error:
@@ -178,13 +187,26 @@ def judge(row: bytes, tree: dict[str, Node], *, full: bool) -> str:
     return _judge_fields(value, tree, "", full)
 
 
-def _judge_fields(value: dict[str, object], tree: dict[str, Node], path: str, full: bool) -> str:
+class _Fields(dict[str, object]):
+    """An object as it was written. `pairs`: with what is there twice."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
+def _judge_fields(value: _Fields, tree: dict[str, Node], path: str, full: bool) -> str:
+    if len(value) < len(value.pairs):
+        names = [name for name, _ in value.pairs if name in tree]
+        twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+        if twice is not None:
+            return f"field {path}{twice} is there twice"
     for name, inner in value.items():
         node = tree.get(name)
         if node is None:
             if full:
                 return _TOO_MANY
-        elif inner is not None and _KINDS[type(inner)] != node:
+        elif inner is not None and _kind(inner) != node:
             reason = _judge_value(inner, node, path + name, full)
             if reason:
                 return reason
@@ -192,10 +214,10 @@ def _judge_fields(value: dict[str, object], tree: dict[str, Node], path: str, fu
 
 
 def _judge_value(value: object, node: Node, path: str, full: bool) -> str:
-    got = _KINDS.get(type(value), "null")
+    got = "null" if value is None else _kind(value)
     if got in (node, "null") or (node == "null" and not full):
         return ""
-    if isinstance(node, dict) and isinstance(value, dict):
+    if isinstance(node, dict) and isinstance(value, _Fields):
         return _judge_fields(value, node, path + ".", full)
     if isinstance(node, tuple) and isinstance(value, list):
         reasons = (_judge_value(item, node[0], path + "[]", full) for item in value)

@@ -22,6 +22,8 @@ NOT_UTF8 = "the row is not valid UTF-8"
 
 def clean(reason: str) -> str:
     """A reason that is safe to log: control characters escaped, at most REASON_MAX characters."""
+    if reason.isprintable() and len(reason) <= REASON_MAX:
+        return reason
     shown = "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
         for c in reason[: REASON_MAX + 1]
@@ -60,10 +62,34 @@ class Rows:
         self.index = kept if self.index is None else self.index[kept]
         self.body = self.body.take(pa.array(kept))
 
-    def drop_unreadable(self, *, empty: bool = True) -> None:
-        """Take out tombstones, (with `empty`) rows without a byte, and rows that are not UTF-8."""
+    def part(self, places: Indexes) -> Rows:
+        """Some of the rows, by ascending places in `body`, to be looked at apart and rejoined."""
+        found = Rows(self.body.take(pa.array(places)))
+        found.index = places if self.index is None else self.index[places]
+        return found
+
+    def rejoin(self, first: Rows, second: Rows) -> Indexes | None:
+        """Take over what became of two parts that were all rows; their bodies are let go of.
+
+        Returns the order in which their rows, one part behind the other, follow each other in the
+        input; None when that is their order already.
+        """
+        assert first.index is not None and second.index is not None
+        self.reasons.update(first.reasons | second.reasons)
+        index = np.concatenate([first.index, second.index])
+        order = np.argsort(index) if len(second.index) else None
+        self.index = index if order is None else index[order]
+        self.body = self.body.slice(0, 0)
+        return order
+
+    def drop_tombstones(self) -> None:
+        """Take out rows without a body."""
         if self.body.null_count:
             self.drop(np.asarray(self.body.is_null()), NO_BODY)
+
+    def drop_unreadable(self, *, empty: bool = True) -> None:
+        """Take out tombstones, (with `empty`) rows without a byte, and rows that are not UTF-8."""
+        self.drop_tombstones()
         if empty and len(self.body):
             self.drop(np.diff(body_offsets(self.body)) == 0, EMPTY)
         self.drop(not_utf8(self.body), NOT_UTF8)
@@ -73,8 +99,9 @@ class Rows:
         return as_text(self.body)
 
     def decoded(self, table: pa.RecordBatch) -> Decoded:
-        """The result: `table` has a row for each row of `body`."""
-        if table.num_rows != len(self.body) or len(self.body) + len(self.reasons) != self.count:
+        """The result: `table` has a row for each row that is still good."""
+        good = len(self.body) if self.index is None else len(self.index)
+        if table.num_rows != good or good + len(self.reasons) != self.count:
             raise AssertionError("a format lost or doubled rows")
         rows = None if self.index is None else pa.array(self.index)
         return Decoded(table, rows, tuple(sorted(self.reasons.items())))

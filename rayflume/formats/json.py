@@ -1,8 +1,9 @@
 """JSON objects, one a row, to typed columns.
 
-The fast path is one strict read of the whole block. Only when that fails is the block scanned for
-what is wrong or new; see _json_scan. A value that does not fit its column makes its row bad: it is
-never null and never another value.
+The fast path is one strict read of the whole block. When that fails, the rows that are plainly
+well-formed (_json_plain) are read so, and only the others are scanned for what is wrong or new
+(_json_scan); when those are many, the whole block is. A value that does not fit its column makes
+its row bad: it is never null and never another value.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pyarrow as pa
 from rayflume.batch import body_bytes
 from rayflume.component import Component, Context, component, option
 from rayflume.formats._convert import Misfits, convert, read_schema
+from rayflume.formats._json_plain import plain_rows
 from rayflume.formats._json_read import Block, Problem, plain, read, screen
 from rayflume.formats._json_scan import Scan, settle
 from rayflume.formats._options import SCHEMA_DOC, DeclaredSchema
@@ -25,6 +27,8 @@ from rayflume.schema import Column, arrow_schema, columns_of, merge, parse_decla
 
 BYTES_MAX = 256 * 1024**2
 """Above so many bytes a block is decoded in halves: pyarrow.json counts bytes in 32 bits."""
+_ODD_SHARE = 0.25
+# With more rows to read carefully, one careful pass over all of them is as cheap.
 NO_COLUMNS = "no row so far has a field with a value, so there is no column to write"
 
 
@@ -61,6 +65,8 @@ class JsonFormat:
         self._evolve = evolve
         self._empty = pa.schema([])
         """Fields that were only ever null, so that they do not send each block the slow way."""
+        self._mixed = False
+        """Whether the last block had rows that had to be read apart."""
 
     @property
     def declared(self) -> pa.Schema | None:
@@ -72,11 +78,20 @@ class JsonFormat:
         columns = self._columns(schema)
         evolve = self._evolve or not columns
         rows = Rows(body)
+        if self._mixed and columns:
+            apart = self._apart(rows, columns, evolve)
+            self._mixed = apart is not None
+            if apart is not None:
+                return rows.decoded(apart)
         if len(body):
             screen(rows)
         arrays: list[pa.Array] | None = None
         if len(rows.body) and columns:
             arrays = self._fast(rows, columns, evolve)
+            apart = self._apart(rows, columns, evolve) if arrays is None else None
+            if apart is not None:
+                self._mixed = True
+                return rows.decoded(apart)
         if arrays is None and len(rows.body):
             columns, arrays = self._careful(rows, columns, evolve)
         if not columns and len(rows.body):
@@ -112,15 +127,43 @@ class JsonFormat:
         table = read(block, (0, block.rows), relaxed, mode)
         return None if isinstance(table, Problem) else _exact(rows, table, columns)
 
-    def _careful(
+    def _apart(
         self, rows: Rows, columns: tuple[Column, ...], evolve: bool
+    ) -> pa.RecordBatch | None:
+        """Read the rows that are plainly well-formed in one go, and screen and read the few others
+        carefully; None when they are not few, or bring new columns.
+        """
+        if not len(rows.body) or rows.body.null_count:
+            return None
+        known = merge(read_schema(columns), self._empty)
+        plain = plain_rows(rows.body, known, evolve=evolve)
+        if plain is None or not 0 < len(plain) - plain.sum() <= len(plain) * _ODD_SHARE:
+            return None
+        most, odd = rows.part(np.flatnonzero(plain)), rows.part(np.flatnonzero(~plain))
+        arrays = self._fast(most, columns, evolve)
+        if arrays is None:
+            return None
+        screen(odd)
+        grown, others = self._careful(odd, columns, evolve, suspect=True)
+        if grown != columns:
+            return None
+        order = rows.rejoin(most, odd)
+        if order is not None:
+            both = [pa.concat_arrays(pair) for pair in zip(arrays, others, strict=True)]
+            arrays = [array.take(pa.array(order)) for array in both]
+        return record_batch(arrays, arrow_schema(columns))
+
+    def _careful(
+        self, rows: Rows, columns: tuple[Column, ...], evolve: bool, *, suspect: bool = False
     ) -> tuple[tuple[Column, ...], list[pa.Array]]:
-        """Drop what does not fit, add the columns that are new, and read again."""
+        """Drop what does not fit, add the columns that are new, and read again. `suspect`: most
+        rows are bad.
+        """
         base = read_schema(columns, relaxed=True)
         block, known, judge = Block(rows.body), merge(base, self._empty), True
         while block.rows:
             scan = Scan(block, known, evolve=evolve, judge=judge)
-            scan.run()
+            scan.run(suspect=suspect and judge)
             known = scan.known
             if scan.bad:
                 rows.drop_each(scan.bad)

@@ -28,7 +28,7 @@ def check_key(key: str, digest: bytes) -> None:
 
 
 class Keys:
-    """Key hash -> digest of the request it came with. Times are wall-clock milliseconds."""
+    """Key hash -> digest of the request it came with. Times are the journal's, in milliseconds."""
 
     def __init__(self, count_max: int, age_max_ms: int) -> None:
         self._count_max = max(GENERATIONS, count_max)

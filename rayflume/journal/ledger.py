@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from rayflume.batch import Extent
 from rayflume.errors import LeaseRevoked
 from rayflume.interfaces import Manifest, RowRange, StreamPosition, Taken
+from rayflume.journal.age import CLOSED_SHARE, Stamp, later
 from rayflume.journal.intervals import Intervals
 from rayflume.journal.keys import Keys, check_key
 from rayflume.journal.rows import RowIndex
@@ -46,6 +47,11 @@ class LedgerLimits:
     stream_retention_ms: int = 7 * 86_400_000
     keys: int = 1_000_000
     key_retention_ms: int = 86_400_000
+
+    @property
+    def closed_max_ms(self) -> int:
+        """What the time in which a journal was closed can count for."""
+        return min(self.stream_retention_ms, self.key_retention_ms) // CLOSED_SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,8 @@ class Ledger:
     retired_ms: dict[str, int] = field(default_factory=dict)
     unfinished: Intervals = field(default_factory=Intervals)
     draining: bool = False
+    time: Stamp | None = None
+    """The newest moment in the records."""
     visible: int = 0
     """Rows below this position are durable and may be taken."""
 
@@ -379,6 +387,7 @@ class Ledger:
 
     def apply(self, kind: Kind, meta: Meta) -> None:
         """Change the state as a record says."""
+        self.time = later(self.time, meta)
         if kind is Kind.PUT:
             self._apply_put(meta)
         elif kind is Kind.PREPARED:
@@ -418,7 +427,7 @@ class Ledger:
         self.next_position = max(self.next_position, stop)
 
     def forget(self, now_ms: int) -> None:
-        """Drop retired streams and keys whose time is over. `now_ms` is the wall clock."""
+        """Drop retired streams and keys whose time is over. `now_ms` is the journal's time."""
         limit = now_ms - self.limits.stream_retention_ms
         for name in [n for n, at in self.retired_ms.items() if at <= limit]:
             del self.retired_ms[name], self.streams[name]
@@ -428,6 +437,7 @@ class Ledger:
         """The durable state, for a Snapshot."""
         return {
             "journal": self.journal,
+            "time": None if self.time is None else self.time.to_meta(),
             "next_position": self.next_position,
             "streams": {
                 name: [s.next, base64.b64encode(s.token).decode(), self.retired_ms.get(name)]
@@ -441,6 +451,7 @@ class Ledger:
     def load(self, state: Meta) -> None:
         """Replace the durable state by that of a Snapshot; nothing is leased."""
         self.journal = state["journal"]
+        self.time = later(None, state.get("time") or {})
         self.next_position = state["next_position"]
         self.streams = {
             name: StreamPosition(following, base64.b64decode(token), retired is not None)

@@ -32,6 +32,7 @@ from rayflume.clock import Clock
 from rayflume.errors import NO_ROOM, JournalDamaged, JournalFailed, Retry
 from rayflume.interfaces import AppendFile, Disk, RowRange, RowRef
 from rayflume.journal import recovery
+from rayflume.journal.age import JournalTime, Stamp, later
 from rayflume.journal.intervals import Intervals
 from rayflume.journal.ledger import Ledger, LedgerLimits
 from rayflume.journal.reader import RowsUnreadable, decode_rows
@@ -76,8 +77,8 @@ class Journal:
         self._roll_at = 0
         self._known_ends: dict[str, int] = {}
         self._committing: list[tuple[int, list[RowRange]]] = []
-        self.identity: tuple[str, int] | None = None
-        """Journal id and epoch, where another journal gives them."""
+        self.identity: tuple[str, int, Stamp] | None = None
+        """Journal id, epoch and time, where another journal gives them."""
         self.taken_over = False
         """Another process has opened the journal: open it anew only with the lock."""
         self.damage: list[str] = []
@@ -120,6 +121,7 @@ class Journal:
         self._report(found)
         self.index = RowIndex()
         self.ledger = self._replay(found)
+        self._time = JournalTime(self._clock, self.ledger.time, self._options.limits.closed_max_ms)
         self._segments = [name for name in names if name not in found.empty]
         self._seq = self._synced = found.last_seq
         self._pending: list[pa.Buffer | bytes] = []
@@ -137,13 +139,16 @@ class Journal:
         elif found.missing and not found.damaged:
             first, last = found.missing[0][0], found.missing[-1][1] - 1
             self.damage.append(f"records are missing between numbers {first} and {last}")
+        self._refuse_damage()
+        for bad in found.damaged:
+            self._set_aside(bad)
+
+    def _refuse_damage(self) -> None:
         if self._options.strict and self.damage:
             raise JournalDamaged(
                 f"the journal is damaged and strict is set: {'; '.join(self.damage)}. "
                 "Look at it with `rayflume fsck`; without strict the rest is served"
             )
-        for bad in found.damaged:
-            self._set_aside(bad)
 
     def _set_aside(self, bad: Bad) -> None:
         """Keep the bytes for whoever wants to look; a full or failing disk doesn't stop us."""
@@ -171,7 +176,8 @@ class Journal:
         ledger.journal = found.journal or ledger.journal or secrets.token_hex(8)
         ledger.epoch = found.epoch + 1
         if self.identity is not None:
-            ledger.journal, ledger.epoch = self.identity
+            ledger.journal, ledger.epoch, stamp = self.identity
+            ledger.time = later(ledger.time, stamp.to_meta())
         gaps = Intervals()
         for record in found.records:
             head, expected = record.head, ledger.next_position
@@ -194,8 +200,16 @@ class Journal:
                 gaps.remove(start, stop)
         self.damaged_rows = len(gaps)
         for start, stop in self.index.missing(ledger.unfinished):
-            self.damaged_rows += ledger.lost(start, stop)
+            lost = ledger.lost(start, stop)
+            self.damaged_rows += lost
+            if lost and not self.damage:
+                self.damage.append(f"the segment with the rows {start} to {stop - 1} is not there")
+        self._refuse_damage()
         return ledger
+
+    def stamp(self) -> Stamp:
+        """Now, in the journal's time."""
+        return self._time.stamp()
 
     # -- write ----------------------------------------------------------------------------------
 
@@ -358,7 +372,8 @@ class Journal:
         The opening record notes where every older segment ends, for the next one may be removed
         before them.
         """
-        self.ledger.forget(self._clock.now_ms())
+        self.ledger.time = self.stamp()
+        self.ledger.forget(self.ledger.time.now_ms)
         name = recovery.segment_name(number)
         ends = ends | {segment: self._known_ends[segment] for segment in self._segments}
         meta: Meta = {"journal": self.ledger.journal, "number": number, "ends": ends}

@@ -160,3 +160,15 @@ def find_by_inode(directories: Iterable[str], wanted: set[FileKey]) -> dict[File
 def group_of(groups: Sequence[Group], path: str) -> Group | None:
     """The first group that a file of this path is of."""
     return next((group for group in groups if group.matches(path)), None)
+
+
+def is_mounted(path: str, device: int) -> bool:
+    """Whether the nearest directory above a path that exists is on the device the file was on."""
+    for directory in Path(path).parents:
+        try:
+            return os.stat(directory).st_dev == device  # noqa: PTH116
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+    return False

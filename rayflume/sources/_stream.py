@@ -127,6 +127,7 @@ class StreamTable:
         self._accepted: dict[str, int] = {}
         self._over: set[str] = set()
         self._retired: list[str] = []
+        self._kept: set[str] = set()
 
     def load(self, positions: Mapping[str, StreamPosition]) -> None:
         """Take what the channels know; names that are not of this source's form are left alone."""
@@ -176,13 +177,13 @@ class StreamTable:
         self._handed[stream.name] = self._accepted[stream.name] = stream.next
         for other in self._known.pop(stream.key):
             if other.name != stream.name:
-                self._retired.append(other.name)
+                self._retire(other.name)
         return stream.name
 
     def begin(self, key: FileKey) -> str:
         """A new incarnation of a file; all earlier ones that were not seen again are over."""
         for other in self._known.pop(key, ()):
-            self._retired.append(other.name)
+            self._retire(other.name)
         incarnation = self._latest.pop(key, -1) + 1
         self._latest[key] = incarnation
         while len(self._latest) > _KEYS_REMEMBERED:
@@ -196,7 +197,7 @@ class StreamTable:
         rest = [other for other in self._known.pop(stream.key, ()) if other.name != stream.name]
         if rest:
             self._known[stream.key] = rest
-        self._retired.append(stream.name)
+        self._retire(stream.name)
 
     def handed_out(self, extents: Iterable[Extent]) -> None:
         for extent in extents:
@@ -218,10 +219,14 @@ class StreamTable:
         return self._handed.get(stream)
 
     def rewound(self, stream: str, next: int) -> None:
-        """The channels want the stream from `next` on."""
-        self._accepted[stream] = next
+        """The channels want the stream from `next` on, and it will be read from there."""
         if stream not in self._over:
             self._handed[stream] = next
+        self.wanted_again(stream, next)
+
+    def wanted_again(self, stream: str, next: int) -> None:
+        """The channels want again what is kept in memory: it stays handed out."""
+        self._accepted[stream] = next
         self._settle(stream)
 
     def finish(self, stream: str) -> None:
@@ -229,12 +234,47 @@ class StreamTable:
         self._over.add(stream)
         self._settle(stream)
 
+    def is_over(self, stream: str) -> bool:
+        """Whether nothing more will be read of a stream in its own file."""
+        return stream in self._over or stream not in self._handed
+
+    def is_unseen(self, stream: str) -> bool:
+        """Whether the channels told of a stream whose file was not looked at yet."""
+        parsed = self._parse(stream)
+        known = self._known.get(parsed[0], ()) if parsed is not None else ()
+        return any(other.name == stream for other in known)
+
+    def is_settled(self, stream: str) -> bool:
+        """Whether a stream that is over is accepted to its end."""
+        return stream not in self._handed
+
     def _settle(self, stream: str) -> None:
         if stream in self._over and self._accepted[stream] >= self._handed[stream]:
             self._over.discard(stream)
             if self._accepted.pop(stream) > 0:
-                self._retired.append(stream)
+                self._retire(stream)
+            else:
+                self._kept.discard(stream)
             self._handed.pop(stream)
+
+    def _retire(self, stream: str) -> None:
+        if stream not in self._kept:
+            self._retired.append(stream)
+
+    def keep(self, stream: str) -> None:
+        """A stream does not retire before it is let go of."""
+        self._kept.add(stream)
+
+    def let_go(self, stream: str) -> None:
+        """A stream that was kept retires when it is over."""
+        if stream in self._kept:
+            self._kept.discard(stream)
+            if self.is_settled(stream):
+                self._retire(stream)
+
+    def accepted_to(self, stream: str) -> int:
+        """Up to where a stream that is not retired was accepted."""
+        return self._accepted.get(stream, 0)
 
     def retired(self) -> list[str]:
         names, self._retired = self._retired, []

@@ -13,12 +13,23 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rayflume.component import Context
-from rayflume.sources._files import Group, OpenFiles, find_by_inode, group_of, key_of
+from rayflume.sources._copies import Copies, Live, Place, Wait, originals, recent_places
+from rayflume.sources._files import (
+    Group,
+    OpenFiles,
+    find_by_inode,
+    group_of,
+    is_mounted,
+    key_of,
+    open_file,
+)
 from rayflume.sources._stream import (
     FileKey,
     KnownStream,
@@ -42,9 +53,9 @@ class TailFile:
 
     `name`: the last path under which it matched a pattern, which is what its token keeps: so a
     rotated file is told from one that was taken out of the configuration.
-    `skip_to`: rows before it are passed over. `end`: do not read beyond (None: no end). `partial`:
-    the size at which what is left was found to be an unterminated line. `verify`: something
-    changed though nothing was added.
+    `skip_to`: rows before it are passed over. `places`: the latest places up to which it was read.
+    `end`: do not read beyond (None: no end). `partial`: the size at which what is left was found to
+    be an unterminated line. `verify`: something changed though nothing was added.
     """
 
     stream: str
@@ -65,6 +76,7 @@ class TailFile:
     deleted: bool = False
     missing: int = 0
     batches: int = 0
+    places: deque[Place] = field(default_factory=recent_places)
 
     @property
     def stop(self) -> int:
@@ -115,6 +127,11 @@ class Watch:
         self.lost_bytes = 0
         self.idle_ms = 0
         self.skip_to_end = False
+        self.skips = False
+        """Whether there are files with a `skip_to`."""
+        self.awaited: set[FileKey] = set()
+        """Copies that will be read once more is accepted."""
+        self.copies = Copies(table)
         self._context = context
         self._clock = context.clock
         self._groups = groups
@@ -158,14 +175,18 @@ class Watch:
                 file.path = file.name = path
                 file.missing, file.blocked = 0, False
                 self._observe(file, status)
-            elif not self._ended:
+            elif not self._ended or key in self.awaited:
                 new.append((status.st_mtime_ns, path, status, group))
-        for _, path, status, group in sorted(new, key=lambda entry: entry[:2]):
-            self._discover(path, status, group, path)
+        self.awaited.clear()
+        self._discover_all(sorted(new, key=lambda entry: entry[:2]))
         self._look_for_missing(seen)
+        self.copies.looked(self._stream_of)
         self._close_idle(now)
         self.problems.forget_vanished({group.root for group in self._groups})
         self._first = False
+
+    def _stream_of(self, key: FileKey) -> str | None:
+        return self.files[key].stream if key in self.files else None
 
     def _matching(self) -> Iterator[tuple[str, os.stat_result, Group]]:
         for group in self._groups:
@@ -218,6 +239,77 @@ class Watch:
 
     # -- recognising
 
+    def _discover_all(self, new: list[tuple[int, str, os.stat_result, Group]]) -> None:
+        """Files of which something is known first: what others are copies of is known then."""
+        unknown = []
+        for entry in new:
+            _, path, status, group = entry
+            if self._table.known(key_of(status), path):
+                self._discover(path, status, group, path)
+            else:
+                unknown.append(entry)
+        live: dict[str, list[TailFile]] = {}
+        for file in self.files.values() if unknown else ():
+            live.setdefault(Path(file.name).name, []).append(file)
+        names = live.keys() | {Path(path).name for _, path, _, _ in unknown}
+        maybe = []
+        for entry in unknown:
+            _, path, status, group = entry
+            if self.copies.may_be_one(path, names):
+                maybe.append(entry)
+            else:
+                self._discover_new(path, status, group, live)
+        # A copy's name is longer than its original's.
+        for _, path, status, group in sorted(maybe, key=lambda entry: len(Path(entry[1]).name)):
+            self._discover_copy(path, status, group, live)
+
+    def _discover_new(
+        self, path: str, status: os.stat_result, group: Group, live: dict[str, list[TailFile]]
+    ) -> TailFile | None:
+        self._discover(path, status, group, path)
+        file = self.files.get(key_of(status))
+        if file is not None:
+            live.setdefault(Path(path).name, []).append(file)
+        return file
+
+    def _discover_copy(
+        self,
+        path: str,
+        status: os.stat_result,
+        group: Group,
+        live: dict[str, list[TailFile]],
+    ) -> None:
+        key = key_of(status)
+        try:
+            fd, status = open_file(path)
+            with closing(os.fdopen(fd, "rb", 0)):
+                verdict = self.copies.judge(path, key, fd, self._originals(path, live))
+        except FileNotFoundError:
+            self._next_scan_ms = 0
+            return
+        except OSError as error:
+            self.problems.note(path, error)
+            return
+        if verdict is Wait.ACCEPTED:
+            self.awaited.add(key)
+        if isinstance(verdict, Wait) or key_of(status) != key:
+            return
+        file = self._discover_new(path, status, group, live)
+        if file is not None and verdict:
+            _log.info(
+                "%s: %r is a copy; its first %d bytes were read in the original",
+                self._context.part, printable(path), verdict,
+            )  # fmt: skip
+            file.skip_to, self.skips = verdict, True
+            file.end = file.size if self._ended else None
+
+    def _originals(self, path: str, live: Mapping[str, Sequence[TailFile]]) -> Iterator[Live]:
+        for name in originals(Path(path).name):
+            for file in live.get(name, ()):
+                fd = self.descriptor(file)
+                if fd is not None:
+                    yield Live(file.next, file.hash, fd)
+
     def _discover(self, path: str, status: os.stat_result, group: Group, name: str) -> None:
         key = key_of(status)
         known = self._table.known(key, path)
@@ -238,8 +330,10 @@ class Watch:
         if found is not None:
             file.next = found.next
             file.hash = found.mark.hash if found.mark is not None else ""
+            if file.hash:
+                file.places.append((file.next, file.hash))
         elif self.skip_to_end and self._first and not known:
-            file.skip_to = self._last_line_start(path, status)
+            file.skip_to, self.skips = self._last_line_start(path, status), True
         self.files[key] = self._hot[key] = file
         self._offer(file)
         if len(self._open) < self._open.limit and file.unread:
@@ -266,7 +360,8 @@ class Watch:
     def restart(self, file: TailFile) -> None:
         """The file's content was replaced: its stream is over, another incarnation begins."""
         _log.info("%s: %r was truncated or replaced", self._context.part, printable(file.path))
-        self._table.finish(file.stream)
+        self.copies.truncated(file.stream, file.name, file.places)
+        file.places.clear()
         file.stream = self._table.begin(file.key)
         file.next, file.hash, file.skip_to, file.partial = 0, "", 0, -1
         file.verify, file.batches = False, 0
@@ -310,7 +405,7 @@ class Watch:
         return file.deleted
 
     def _count_missing(self, file: TailFile) -> None:
-        if not _is_mounted(file.path, file.key[0]):
+        if not is_mounted(file.path, file.key[0]):
             return
         file.missing += 1
         if file.missing >= _LOOKS:
@@ -339,7 +434,7 @@ class Watch:
             except OSError as error:
                 self.problems.note(path, error)
                 return
-        elif stream.mark is not None and not _is_mounted(stream.mark.path, stream.key[0]):
+        elif stream.mark is not None and not is_mounted(stream.mark.path, stream.key[0]):
             return
         looks = self._unseen_looks.get(stream.name, 0) + 1
         self._unseen_looks[stream.name] = looks
@@ -361,7 +456,7 @@ class Watch:
 
     def _finish(self, file: TailFile) -> None:
         self._open.close(file.key)
-        self._table.finish(file.stream)
+        self.copies.gone(file.stream, file.name, file.places)
         for table in (self.files, self.ready, self._hot):
             table.pop(file.key, None)
 
@@ -402,15 +497,3 @@ class Watch:
         """There may be something to read again, or no longer."""
         self.ready.pop(file.key, None)
         self._offer(file)
-
-
-def _is_mounted(path: str, device: int) -> bool:
-    """Whether the nearest directory above a path that exists is on the device the file was on."""
-    for directory in Path(path).parents:
-        try:
-            return os.stat(directory).st_dev == device  # noqa: PTH116
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return False
-    return False

@@ -16,6 +16,7 @@ from rayflume.batch import EventBatch, Extent, Header
 from rayflume.component import LOCAL_PATH, Context, component, nearest, option
 from rayflume.errors import OptionError, SourceFailed
 from rayflume.interfaces import Json, StreamPosition
+from rayflume.sources._copies import went_back
 from rayflume.sources._files import Group, OpenFiles, open_files_max
 from rayflume.sources._lines import Lines, Outcome, header_per_piece
 from rayflume.sources._options import FileOptions
@@ -46,11 +47,18 @@ class Taildir(FileOptions):
     deleted is read to its end if it was open; a file that was truncated, or replaced by one that
     got the same inode, is read from its beginning as a new incarnation.
 
-    What copy-truncate rotation can lose: the bytes that were written after the last look before the
-    truncation (at most about 1 s, plus `linger`, while the channel has room), and, if this source
-    dies in that moment, those on their way into the channel. Renaming loses nothing. A truncated
-    file that grew beyond its old place between two looks and has the same 1 KiB before that place
-    is not recognised.
+    Renaming loses nothing. Copy-truncate: where a pattern matches the copy too (`app.log*`), the
+    copy is read on from where the original stood, so nothing is lost and nothing doubled; a copy is
+    known by its name (`app.log.1`, `app-2026.log` for `app.log`) and by its bytes. Where no pattern
+    matches the copy, the bytes that were written between the last look and the truncation are lost:
+    those of at most 300 ms (100 ms between two looks and `linger`) for a file that grew in the last
+    10 s, else of `scan_interval` and `linger`, while the channel has room; and, if this source dies
+    in that moment, those on their way into the channel. In either case what the writer adds
+    between the end of the copy and the truncation is in neither file, and only what was looked at
+    in time is had. Should this source die while a batch of the original is on its way and its put
+    still arrive after its successor began with the copy, that batch is doubled. A truncated file
+    that grew beyond its old place between two looks and has the same 1 KiB before that place is not
+    recognised.
 
     A file that was moved out of all watched directories is finished once it is idle; moved back
     later it is a new file. A file that was renamed to a name that no pattern matches before
@@ -197,6 +205,7 @@ class TaildirSource:
 
     def start(self, positions: Mapping[str, StreamPosition]) -> None:
         self._table.load(positions)
+        self._watch.copies.load(positions)
 
     # -- reading
 
@@ -247,8 +256,8 @@ class TaildirSource:
                 self._watch.offer(file)
 
     def _skip_ahead(self) -> EventBatch | None:
-        """What `skip_to_end` passes over: extents without rows, so that the channel knows."""
-        if not self._options.skip_to_end:
+        """What is passed over: extents without rows, so that the channel knows."""
+        if not self._watch.skips:
             return None
         extents = []
         for file in [f for f in self._watch.ready.values() if f.next < f.skip_to]:
@@ -263,6 +272,7 @@ class TaildirSource:
             token = Mark(file.hash, file.name).encode()
             extents.append(Extent(file.stream, file.next, file.skip_to, 0, token))
             file.next = file.skip_to
+            file.places.append((file.next, file.hash))
             if not file.unread:
                 self._watch.ready.pop(file.key)
         return EventBatch(pa.array([], pa.binary()), {}, tuple(extents)) if extents else None
@@ -314,6 +324,7 @@ class TaildirSource:
         piece = lines.pieces[i]
         token = Mark(lines.hashes[i], file.name).encode()
         file.next, file.hash, file.verify = piece.end, lines.hashes[i], False
+        file.places.append((file.next, file.hash))
         if piece.whole or file.next >= file.stop:
             file.batches = 0
             self._is_read(file)
@@ -356,6 +367,7 @@ class TaildirSource:
         self._handed.forget(stream, next)
         self._table.rewound(stream, next)
         file.next, file.hash, file.partial = next, hash_there, -1
+        went_back(file.places, (next, hash_there))
         self._watch.offer(file)
 
     def _hash_at(self, file: TailFile, next: int) -> str | None:
@@ -384,7 +396,7 @@ class TaildirSource:
                 f"{next}, but its file is deleted, truncated or moved away; bring the file back or "
                 "forget the stream"
             )
-        self._table.rewound(stream, next)
+        self._table.wanted_again(stream, next)
         self._again.extend(batches)
 
     # -- end
@@ -397,7 +409,8 @@ class TaildirSource:
             self._noted = True
 
     def at_end(self) -> bool:
-        return self._noted and not self._watch.ready and not self._again
+        waiting = self._watch.ready or self._watch.awaited or self._again
+        return self._noted and not waiting
 
     def retired(self) -> list[str]:
         return self._table.retired()
