@@ -217,7 +217,7 @@ def drain(lane: Lane, wait_ms: int) -> Status:
             lane.open = None
     except (Retry, Refused):
         # Of what was taken a part is not written: the delivery could never be prepared.
-        release(lane)
+        _release_open(lane)
         raise
     if taken.refs:
         return Status.READY
@@ -232,7 +232,7 @@ def _take(lane: Lane, wait_ms: int) -> Taken:
     try:
         taken = lane.channel.take(lane.holder, delivery, lane.take_bytes, wait_ms)
     except LeaseRevoked:
-        release(lane)
+        _release_open(lane)
         raise
     lane.metrics.add("BatchCompleteCount" if taken.refs else "BatchEmptyCount")
     return taken
@@ -275,13 +275,24 @@ def _until_due(lane: Lane, delivery: Delivery) -> int:
 
 
 def release(lane: Lane) -> None:
-    """Give up what was not prepared: rows return, staged bytes go. Never raises Retry."""
-    opened, lane.open = lane.open, None
+    """Give up what was not prepared: rows return, staged bytes go. Never raises Retry.
+
+    Not to be called while another thread finishes a delivery of this lane.
+    """
+    _release_open(lane)
     unprepared = [d for d in lane.closing if d.state in (State.FILLING, State.STAGED)]
     lane.closing = [d for d in lane.closing if d not in unprepared]
-    for delivery in (opened, *unprepared):
-        if delivery is not None:
-            _give_up(lane, delivery)
+    for delivery in unprepared:
+        _give_up(lane, delivery)
+
+
+def _release_open(lane: Lane) -> None:
+    """Give up the delivery being filled. Those behind it belong to whoever finishes them, and he
+    learns from `prepare` that a lease is gone.
+    """
+    opened, lane.open = lane.open, None
+    if opened is not None:
+        _give_up(lane, opened)
 
 
 def _give_up(lane: Lane, delivery: Delivery) -> None:

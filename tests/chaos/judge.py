@@ -15,7 +15,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from chaos.monkey import Struck
-from chaos.rows import KINDS, SPAN, Ledgers
+from chaos.rows import BAD_EVERY, KINDS, SPAN, Ledgers
 
 SHOWN = 20
 Ids = npt.NDArray[np.int64]
@@ -49,8 +49,8 @@ def files(filesystem: pafs.FileSystem, base: str) -> Iterator[str]:
             yield info.path
 
 
-def ids_in(filesystem: pafs.FileSystem, base: str) -> tuple[Ids, int]:
-    """All ids of a lake, dead letters included; how many of them are dead letters."""
+def ids_in(filesystem: pafs.FileSystem, base: str) -> tuple[Ids, Ids]:
+    """All ids of a lake, and those of them that are in its dead letters."""
     found: list[Ids] = []
     dead: list[int] = []
     for path in files(filesystem, base):
@@ -60,8 +60,13 @@ def ids_in(filesystem: pafs.FileSystem, base: str) -> tuple[Ids, int]:
         elif path.endswith(".dead"):
             bodies = pq.read_table(path, columns=["body"], filesystem=filesystem, partitioning=None)
             dead += [int(json.loads(body)["id"]) for body in bodies["body"].to_pylist()]
-    found.append(np.array(dead, dtype=np.int64))
-    return np.concatenate(found), len(dead)
+    letters = np.array(dead, dtype=np.int64)
+    return np.concatenate([*found, letters]), letters
+
+
+def bad(ids: Ids) -> npt.NDArray[np.bool_]:
+    """Which ids belong to rows that were made to be dead letters."""
+    return np.asarray(ids % SPAN % BAD_EVERY == BAD_EVERY - 1)
 
 
 def judge(lake: str, ids: Ids, sent: Ledgers) -> list[Verdict]:

@@ -29,7 +29,7 @@ from servers import S3Server, free_ports, weed_server
 from chaos import judge
 from chaos.feeds import Feed, HttpFeed, SpoolFeed, TailFeed
 from chaos.hosts import three_hosts
-from chaos.monkey import Monkey, Rig, faults, kinds
+from chaos.monkey import SHORT, Monkey, Rig, faults, kinds
 from chaos.plant import DISK_BYTES, STORES, Place, Plant
 from chaos.rows import KEYED, RETRIED, SINGLE, SPOOL, TAIL, Ledgers
 from chaos.watcher import Watcher, wait_for
@@ -166,13 +166,17 @@ def run(options: Options, folder: Path) -> judge.Result:
         result.seconds = (clock.monotonic_ms() - began_ms) / 1000
         result.rss_mib = {name: size >> 20 for name, size in sorted(watcher.rss.items())}
         for store in options.stores:
-            ids, result.dead_letters[store] = judge.ids_in(*filesystem_of(store, place, server))
+            ids, dead = judge.ids_in(*filesystem_of(store, place, server))
             result.verdicts += judge.judge(store, ids, sent)
+            result.dead_letters[store] = len(dead)
+            good = dead[~judge.bad(dead)]
+            if len(good):
+                result.notes.append(f"{store}: {len(good)} good rows are dead letters: {good[:9]}")
     return result
 
 
 def _break(result: judge.Result, rig: Rig, options: Options, disk: bool) -> None:
-    monkey = Monkey(rig, options.seed)
+    monkey = Monkey(rig, options.seed, overlap=0.5 if options.faults < SHORT else 0.25)
     try:
         monkey.play(faults(options.seed, options.faults, kinds(options.stores, disk)))
     finally:
