@@ -97,16 +97,14 @@ class SpoolFeed(Feed):
         super().__init__(ledger, seed, rate, chunk=1_000)
         assert ledger.kind is SPOOL
         self._folder, self._made = folder, folder.with_name(f"{folder.name}-made")
-        self._folder.mkdir(parents=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._made.mkdir()
-        self._count = 0
 
     def send(self, count: int) -> None:
         first, text = self.ledger.issue(count)
         made = self._made / f"drop-{first:012}.jsonl"
         made.write_text(text)
         made.rename(self._folder / made.name)
-        self._count += 1
 
 
 class HttpFeed(Feed):
@@ -118,7 +116,7 @@ class HttpFeed(Feed):
         super().__init__(ledger, seed, rate, chunk=50)
         self._port = port
         self._life = f"{seed}-{self.chance.getrandbits(32):x}"
-        self.refused: dict[int, int] = {}
+        self.answers: dict[int, int] = {}
 
     def send(self, count: int) -> None:
         first, text = self.ledger.issue(count)
@@ -145,7 +143,7 @@ class HttpFeed(Feed):
             return False
         finally:
             link.close()
-        self.refused[answer.status] = self.refused.get(answer.status, 0) + 1
+        self.answers[answer.status] = self.answers.get(answer.status, 0) + 1
         if answer.status not in (200, 503):
             self.error = f"{self.ledger.kind.name}: the answer was {answer.status}"
         return answer.status == 200

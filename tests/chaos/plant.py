@@ -25,7 +25,9 @@ import yaml
 from chaos.hosts import host
 from rayflume.agent import cluster
 from rayflume.agent.cluster import RayAgent
+from rayflume.agent.plan_store import Record
 from rayflume.clock import SystemClock
+from rayflume.config import load
 from rayflume.errors import RayflumeError
 
 LEASE_S = 4
@@ -39,7 +41,7 @@ Part = Mapping[str, Any]
 @dataclass(frozen=True)
 class Place:
     """Where all of it is. `storage`: options of the S3 lake, empty without one; `port`: of the HTTP
-    source.
+    source. `hosts`: those that the parts are bound to (see above), None where any will do.
     """
 
     folder: Path
@@ -47,6 +49,9 @@ class Place:
     port: int
     bucket: str = ""
     storage: Mapping[str, object] = field(default_factory=dict)
+    agent: str = "chaos"
+    hosts: tuple[int, int] | None = (1, 2)
+    capacity: Mapping[str, object] = field(default_factory=lambda: {"bytes": "96MiB"})
 
     @property
     def disk(self) -> Path:
@@ -60,43 +65,47 @@ class Place:
         first = store == self.stores[0]
         return (self.disk if first else self.folder) / f"wal-{store}"
 
+    def placement(self, which: int) -> dict[str, object]:
+        """Of a part that belongs to the first or the second host."""
+        return {} if self.hosts is None else {"node": {"host": host(self.hosts[which])}}
+
 
 def configuration(place: Place) -> dict[str, Any]:
     """The agent as its file says it."""
     channels = [f"wal-{store}" for store in place.stores]
 
-    def source(kind: str, number: int, **options: object) -> dict[str, object]:
-        where = {"node": {"host": host(number)}}
+    def source(kind: str, which: int, **options: object) -> dict[str, object]:
+        where = place.placement(which)
         return {"type": kind, "channels": channels, "placement": where, **options}
 
     tail = {"paths": [str(place.folder / "tail" / "app-*.jsonl*")], "batch_bytes": "256KiB"}
     spool = {"spool_dir": str(place.folder / "spool"), "delete_policy": "immediate"}
     return {
-        "agent": "chaos",
+        "agent": place.agent,
         "guarantee": "exactly_once",
         "orphan_after": f"{ORPHAN_S}s",
         "state_dir": str(place.folder / "state"),
         "sources": {
-            "tail": source("taildir", 1, **tail),
-            "spool": source("spooldir", 2, **spool),
-            "web": source("http", 2, port=place.port),
+            "tail": source("taildir", 0, **tail),
+            "spool": source("spooldir", 1, **spool),
+            "web": source("http", 1, port=place.port),
         },
         "channels": {
-            f"wal-{store}": _channel(place, store, n + 1) for n, store in enumerate(place.stores)
+            f"wal-{store}": _channel(place, store, n) for n, store in enumerate(place.stores)
         },
         "sinks": {f"lake-{store}": _sink(place, store) for store in place.stores},
     }
 
 
-def _channel(place: Place, store: str, number: int) -> dict[str, object]:
+def _channel(place: Place, store: str, which: int) -> dict[str, object]:
     return {
         "type": "file",
         "directory": str(place.journal(store)),
         "max_file_size": "4MiB",
-        "capacity": {"events": 2_000_000, "bytes": "96MiB"},
+        "capacity": dict(place.capacity),
         "minimum_required_space": "16MiB",
         "lease_timeout": f"{LEASE_S}s",
-        "placement": {"node": {"host": host(number)}},
+        "placement": place.placement(which),
     }
 
 
@@ -137,6 +146,20 @@ class Plant:
             )
         self.driver_starts += 1
 
+    def start_here(self) -> None:
+        """Start the agent with this process as its driver. Blocks until its supervisor answers."""
+        cluster.start_agent(Record(load(self.conf)), detached=False)
+
+    def drain_here(self) -> None:
+        """Drain an agent that was started here, and end it."""
+        agent = self.agent()
+        assert agent is not None
+        agent.drain()
+        assert agent.join(DRAIN_S), self.parts()
+        state = agent.status()["state"]
+        agent.close()
+        assert state == "drained"
+
     def keep_driver(self) -> bool:
         """Start the driver again if it has ended (the agent before may still be ending)."""
         assert self._driver is not None
@@ -161,7 +184,7 @@ class Plant:
         assert self._driver is not None
         while self._driver.poll() is None and clock.monotonic_ms() < deadline_ms:
             with contextlib.suppress(RayflumeError):
-                agent = cluster.find_agent("chaos") if not asked else None
+                agent = cluster.find_agent(self.place.agent) if not asked else None
                 if agent is not None:
                     agent.drain()
                     asked = True
@@ -174,10 +197,13 @@ class Plant:
 
     def end(self) -> None:
         """Leave no process behind."""
-        with contextlib.suppress(Exception):
-            for part in self.parts():
-                if part["pid"]:
-                    os.kill(int(part["pid"]), signal.SIGKILL)
+        parts, agent = self.parts(), self.agent()
+        if agent is not None and self._driver is None:
+            with contextlib.suppress(RayflumeError):
+                agent.close()
+        for part in parts:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(part["pid"]) or os.getpid(), signal.SIGKILL if part["pid"] else 0)
         if self._driver is not None and self._driver.poll() is None:
             self._driver.kill()
             self._driver.wait()
@@ -186,7 +212,7 @@ class Plant:
 
     def agent(self) -> RayAgent | None:
         with contextlib.suppress(RayflumeError):
-            return cluster.find_agent("chaos")
+            return cluster.find_agent(self.place.agent)
         return None
 
     def parts(self) -> list[Part]:
@@ -200,6 +226,11 @@ class Plant:
             return []
         assert isinstance(components, list)
         return [part for part in components if isinstance(part, dict)]
+
+    def part_error(self, name: str) -> str:
+        """The last error of a part's first replica, "" if there is none."""
+        errors = [str(p["last_error"] or "") for p in self.parts() if p["name"] == name]
+        return errors[0] if errors else ""
 
     def supervisor(self) -> int:
         """Process id of the supervisor, 0 when it does not answer."""

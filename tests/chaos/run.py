@@ -31,12 +31,12 @@ from chaos.feeds import Feed, HttpFeed, SpoolFeed, TailFeed
 from chaos.hosts import three_hosts
 from chaos.monkey import SHORT, Monkey, Rig, faults, kinds
 from chaos.plant import DISK_BYTES, STORES, Place, Plant
-from chaos.rows import KEYED, RETRIED, SINGLE, SPOOL, TAIL, Ledgers
+from chaos.rows import KEYED, RETRIED, SINGLE, SPOOL, TAIL, Kind, Ledgers
 from chaos.watcher import Watcher, wait_for
 from rayflume.clock import SystemClock
 
 START_S = 120
-RATES = ((TAIL, 1_500.0), (SPOOL, 800.0), (KEYED, 300.0), (RETRIED, 150.0), (SINGLE, 150.0))
+RATES = ((TAIL, 1_500.0), (SPOOL, 800.0), (KEYED, 150.0), (RETRIED, 75.0), (SINGLE, 75.0))
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,20 @@ def small_disk(path: Path) -> Iterator[bool]:
             subprocess.run(["umount", "-l", str(path)], check=False)
 
 
+def feed_of(kind: Kind, place: Place, sent: Ledgers, seed: int, rate: float) -> Feed:
+    """A sender of that kind, not yet started."""
+    if kind is TAIL:
+        return TailFeed(sent[kind], seed, rate, place.folder / "tail")
+    if kind is SPOOL:
+        return SpoolFeed(sent[kind], seed, rate, place.folder / "spool")
+    return HttpFeed(sent[kind], seed, rate, place.port)
+
+
 def feeds_of(place: Place, sent: Ledgers, seed: int) -> list[Feed]:
-    """All senders, not yet started."""
-    rates = dict(RATES)
-    tail = TailFeed(sent[TAIL], seed, rates[TAIL], place.folder / "tail")
-    spool = SpoolFeed(sent[SPOOL], seed, rates[SPOOL], place.folder / "spool")
-    clients = [
-        HttpFeed(sent[kind], seed + number, rates[kind] / 2, place.port)
-        for kind in (KEYED, RETRIED, SINGLE)
-        for number in range(2)
-    ]
-    return [tail, spool, *clients]
+    """All senders: one of files of each kind, two HTTP clients of each."""
+    feeds = [feed_of(kind, place, sent, seed, rate) for kind, rate in RATES]
+    again = [(kind, rate) for kind, rate in RATES if kind not in (TAIL, SPOOL)]
+    return feeds + [feed_of(kind, place, sent, seed + 1, rate) for kind, rate in again]
 
 
 def send_all(feeds: list[Feed], sent: Ledgers, options: Options) -> None:
