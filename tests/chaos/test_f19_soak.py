@@ -58,16 +58,16 @@ def test_f19_memory_descriptors_and_threads_do_not_grow_under_an_even_load(
         assert pids == {name: int(at.part(*name)["pid"]) for name in names}, "a part died"
         at.finish()
     for (part, replica), used in usage.items():
-        name, samples = f"{part}/{replica}", used.samples
+        shown, samples = f"{part}/{replica}", used.samples
         memory, files, threads = (thirds(samples, figure) for figure in (1, 2, 3))
         with capsys.disabled():
             print(
-                f"\nF19 {name}: RssAnon {memory[0] / 2**20:.1f} to "
+                f"\nF19 {shown}: RssAnon {memory[0] / 2**20:.1f} to "
                 f"{memory[1] / 2**20:.1f} MiB ({slope(samples) / 2**20:+.1f} MiB/h), descriptors "
                 f"{files[0]:.0f} to {files[1]:.0f}, threads {threads[0]:.0f} to {threads[1]:.0f}",
                 end="",
             )
-        assert files[1] - files[0] <= 4, name
-        assert threads[1] - threads[0] <= 4, name
-        assert memory[1] - memory[0] < SHORT_GROWTH, name
-        assert slope(samples) < SLOPE_MAX or SOAK_S < HOUR, name
+        assert files[1] - files[0] <= 4, shown
+        assert threads[1] - threads[0] <= 4, shown
+        assert memory[1] - memory[0] < SHORT_GROWTH, shown
+        assert slope(samples) < SLOPE_MAX or SOAK_S < HOUR, shown
