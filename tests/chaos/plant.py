@@ -132,7 +132,7 @@ class Plant:
         self.log = place.folder / "driver.log"
         self._address = address
         self._driver: subprocess.Popen[bytes] | None = None
-        self.driver_starts = 0
+        self._here: RayAgent | None = None
 
     # -- its driver -----------------------------------------------------------------------------
 
@@ -144,11 +144,11 @@ class Plant:
             self._driver = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
             )
-        self.driver_starts += 1
 
     def start_here(self) -> None:
         """Start the agent with this process as its driver. Blocks until its supervisor answers."""
-        cluster.start_agent(Record(load(self.conf)), detached=False)
+        # Ray ends an actor of this process whose last handle is gone.
+        self._here = cluster.start_agent(Record(load(self.conf)), detached=False)
 
     def drain_here(self) -> None:
         """Drain an agent that was started here, and end it."""

@@ -17,7 +17,7 @@ from chaos.watcher import rss_anon, wait_for
 from rayflume.clock import SystemClock
 
 OVERLOAD_S = 15.0
-ROOM = 20_000
+ROOM, BATCH_ROWS = 20_000, 5_000
 GROWTH_MAX = 96 * 2**20
 """A batch on its way is held a few times: as text, encoded, in the call to the channel."""
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -45,7 +45,8 @@ def test_f16_an_overload_is_shed_by_503_within_bounded_memory_and_without_loss(
             most = {name: max(most[name], rss_anon(pid)) for name, pid in pids.items()}
         shed = sum(client.answers.get(503, 0) for client in clients)
         assert shed > 20, "nobody was told to come back later"
-        assert at.part("wal-local")["detail"]["waiting"] <= ROOM
+        # Room is counted in bytes of a batch: the last one may bring more rows than there was room.
+        assert at.part("wal-local")["detail"]["waiting"] <= ROOM + BATCH_ROWS
         for pid in sinks:
             os.kill(pid, signal.SIGCONT)
         good = sum(client.answers.get(200, 0) for client in clients)
