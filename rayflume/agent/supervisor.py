@@ -22,7 +22,7 @@ from rayflume.interfaces import Json
 Key: TypeAlias = tuple[str, int]
 """A part: its name and replica."""
 
-RESTART_MS = (500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000)
+RESTART_MS = (100, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000)
 WAITING_MS = 2_000
 """A part that has no place now (its host is away) is tried again so soon, however long it takes."""
 STEADY_MS = 60_000
