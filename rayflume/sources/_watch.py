@@ -44,7 +44,7 @@ class TailFile:
     rotated file is told from one that was taken out of the configuration.
     `skip_to`: rows before it are passed over. `end`: do not read beyond (None: no end). `partial`:
     the size at which what is left was found to be an unterminated line. `verify`: something
-    changed though nothing was added.
+    changed though nothing was added. `cut`: an extent must end there, if it is not passed yet.
     """
 
     stream: str
@@ -65,6 +65,7 @@ class TailFile:
     deleted: bool = False
     missing: int = 0
     batches: int = 0
+    cut: int = 0
 
     @property
     def stop(self) -> int:
