@@ -12,11 +12,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_ROWS ?= 400000
 SEEDS ?= 2000
+SEED ?= 1
+FAULTS ?= 200
+ROWS ?= 2000000
+STORE ?= both
 PYTEST := $(BIN)/python -m pytest
 LONG := integration or exhaustive or ray or s3 or slow
 PATHS := rayflume tests bench jobs notebooks
 
-.PHONY: help install demo test test-unit test-rest test-all simulate lint format docs bench clean
+.PHONY: help install demo test test-unit test-rest test-all simulate chaos lint format docs bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +29,7 @@ help:
 	@echo "make install    .venv/bin/rayflume with all extras and test tools"
 	@echo "make lint       ruff and mypy"
 	@echo "make simulate   schedules with faults in one thread: SEEDS=100000"
+	@echo "make chaos      three Ray nodes, processes that die, rows counted: SEED=1 FAULTS=200 STORE=both"
 	@echo "make bench      MB/s against bare pyarrow"
 	@echo "make docs       write docs/components.md and conf/reference/ anew"
 	@echo "make test-all   lint, then all tests"
@@ -77,9 +82,14 @@ docs: $(STAMP)
 simulate: $(STAMP)
 	PYTHONPATH=tests $(BIN)/python -m simulation --seeds $(SEEDS)
 
+# Half an hour. A line for each fault; Ctrl-C ends all its processes. Exit code 1: rows are wrong.
+chaos: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -W ignore -m chaos.run --seed $(SEED) --faults $(FAULTS) \
+		--rows $(ROWS) --store $(STORE) --results chaos-results
+
 bench: $(STAMP)
 	$(BIN)/python -m bench.run
 
 clean:
-	rm -rf demo bench/data .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf demo bench/data chaos-results .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find $(PATHS) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -245,8 +245,6 @@ def drain(lane: Lane, wait_ms: int) -> Status:
     """
     _tell_dropped(lane)
     taken = _take(lane, wait_ms)
-    if taken.orphans:
-        lane.closing += adopted(lane)
     try:
         if taken.refs:
             _write(lane, taken)
@@ -255,8 +253,10 @@ def drain(lane: Lane, wait_ms: int) -> Status:
             lane.open = None
     except (Retry, Refused):
         # Of what was taken a part is not written: the delivery could never be prepared.
-        release(lane)
+        _release_open(lane)
         raise
+    if taken.orphans:
+        lane.closing += adopted(lane)
     if taken.refs:
         return Status.READY
     idle = lane.open is None and not lane.closing
@@ -271,7 +271,7 @@ def _take(lane: Lane, wait_ms: int) -> Taken:
         # After a Retry with the same number, and so with the same answer.
         taken = lane.channel.take(lane.holder, delivery, lane.take_bytes, wait_ms, lane.turn)
     except LeaseRevoked:
-        release(lane)
+        _release_open(lane)
         raise
     lane.turn += 1
     lane.metrics.add("BatchCompleteCount" if taken.refs else "BatchEmptyCount")
@@ -315,14 +315,30 @@ def _until_due(lane: Lane, delivery: Delivery) -> int:
 
 
 def release(lane: Lane) -> None:
-    """Give up what was not prepared: rows return, staged bytes go. Never raises Retry."""
-    opened, lane.open = lane.open, None
+    """Give up what was not prepared: rows return, staged bytes go. Never raises Retry.
+
+    Not to be called while another thread finishes a delivery of this lane.
+    """
+    _release_open(lane)
     unprepared = [d for d in lane.closing if d.state in (State.FILLING, State.STAGED)]
     lane.closing = [d for d in lane.closing if d not in unprepared]
-    for delivery in (opened, *unprepared):
-        if delivery is not None:
-            _drop(lane, delivery)
-            lane.turn += 1
+    for delivery in unprepared:
+        _drop(lane, delivery)
+    _tell(lane)
+
+
+def _release_open(lane: Lane) -> None:
+    """Give up the delivery being filled. Those behind it belong to whoever finishes them, and he
+    learns from `prepare` that a lease is gone.
+    """
+    opened, lane.open = lane.open, None
+    if opened is not None:
+        _drop(lane, opened)
+        lane.turn += 1
+    _tell(lane)
+
+
+def _tell(lane: Lane) -> None:
     try:
         _tell_dropped(lane)
     except Retry:

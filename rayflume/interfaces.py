@@ -50,7 +50,8 @@ class PollableSource(Protocol):
         poll goes on behind it.
     S3  A batch has at most about `batch_bytes` of bodies, one row more at most.
     S4  `rewind(stream, next)`: forget what was handed out of this stream from `next` on and read
-        it again. If the place cannot be found again the source says so with SourceFailed.
+        it again. If the place cannot be found again the source says so with SourceFailed. With
+        `stop`, the end of an extent of an earlier life, no extent that is read anew crosses it.
     S5  `accepted(batch)`: every required channel has it durably. Only now may the input be renamed
         or deleted.
     S6  `note_end` fixes the present end of the input; `at_end` is true once all up to it (or, for
@@ -72,7 +73,7 @@ class PollableSource(Protocol):
 
     def start(self, positions: Mapping[str, StreamPosition]) -> None: ...
     def poll(self) -> EventBatch | None: ...
-    def rewind(self, stream: str, next: int) -> None: ...
+    def rewind(self, stream: str, next: int, stop: int = 0) -> None: ...
     def accepted(self, batch: EventBatch) -> None: ...
     def note_end(self, unterminated: bool = False) -> None:
         """With `unterminated`, a last line without its newline is a row."""

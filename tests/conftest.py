@@ -16,6 +16,7 @@ from rayflume.metrics import Metrics
 TESTS = Path(__file__).parent
 MARKED = {
     TESTS / "integration": pytest.mark.integration,
+    TESTS / "chaos": pytest.mark.integration,
     TESTS / "unit" / "agent" / "test_agent_inline.py": pytest.mark.integration,
     TESTS / "unit" / "agent" / "test_agent_api.py": pytest.mark.integration,
     TESTS / "model": pytest.mark.exhaustive,

@@ -10,14 +10,14 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 INPUT = "RAYFLUME_TEST_INPUT"
 HOST_ID = "RAYFLUME_HOST_ID"
-_QUIET = {
+QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "PYTHONWARNINGS": "ignore",
@@ -44,25 +44,27 @@ def three_nodes(folder: Path) -> Iterator[RayNodes]:
     """Start the cluster, connect, and end both. Blocks for about 20 s."""
     # A job's `python` is found on the path, and must be the one that has rayflume.
     here = str(Path(sys.executable).parent)
-    os.environ.update(_QUIET, PATH=f"{here}{os.pathsep}{os.environ['PATH']}")
+    os.environ.update(QUIET, PATH=f"{here}{os.pathsep}{os.environ['PATH']}")
     inputs = tuple(folder / f"node-{n}" for n in range(3))
     environments = [
-        {**_QUIET, HOST_ID: f"host-{n}", INPUT: str(path)} for n, path in enumerate(inputs)
+        {**QUIET, HOST_ID: f"host-{n}", INPUT: str(path)} for n, path in enumerate(inputs)
     ]
     for path in inputs:
         path.mkdir()
-    cluster, nodes = _started(environments)
-    try:
+    dashboard = {"include_dashboard": True, "dashboard_port": 0, "dashboard_agent_listen_port": 0}
+    head = {"num_cpus": 2, "env_vars": environments[0], **dashboard}
+    others = [{"num_cpus": 2, "env_vars": env} for env in environments[1:]]
+    with started(head, others) as (cluster, nodes):
         ids = tuple(str(node.node_id) for node in nodes)
         url = f"http://{cluster.head_node.webui_url}"
         yield RayNodes(cluster.address, url, cluster, ids, inputs)
-    finally:
-        _end(cluster)
 
 
-def _started(environments: list[dict[str, str]]) -> tuple[Any, list[Any]]:
-    dashboard = {"include_dashboard": True, "dashboard_port": 0, "dashboard_agent_listen_port": 0}
-    head = {"num_cpus": 2, "env_vars": environments[0], **dashboard}
+@contextlib.contextmanager
+def started(
+    head: dict[str, Any], others: Sequence[dict[str, Any]]
+) -> Iterator[tuple[Any, list[Any]]]:
+    """A cluster of nodes with these options, and its nodes; this process is connected."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations within Ray itself
         from ray.cluster_utils import Cluster
@@ -71,12 +73,15 @@ def _started(environments: list[dict[str, str]]) -> tuple[Any, list[Any]]:
 
         cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         try:
-            others = [cluster.add_node(num_cpus=2, env_vars=env) for env in environments[1:]]
+            nodes = [cluster.add_node(**options) for options in others]
             connect(cluster.address)
         except BaseException:
             _end(cluster)
             raise
-    return cluster, [cluster.head_node, *others]
+    try:
+        yield cluster, [cluster.head_node, *nodes]
+    finally:
+        _end(cluster)
 
 
 def _end(cluster: Any) -> None:

@@ -23,12 +23,13 @@ from rayflume.agent.control import Control, Watch
 from rayflume.agent.parts import Place, Status
 from rayflume.agent.placement import (
     actor_options,
-    alive_nodes,
+    begin_journal,
     expand,
     find_journal,
     find_node,
     pin_source,
     store,
+    with_present_nodes,
 )
 from rayflume.agent.plan_store import Record
 from rayflume.agent.supervisor import Key
@@ -108,8 +109,8 @@ class RayHost:
             node = find_journal(part, self._record)
         if part.kind == "source" and not node:
             node = pin_source(part, key[1], self._record)
-        if part.kind == "channel" and not node and not part.placement.node:
-            node = ray.get_runtime_context().get_node_id()
+        if part.kind == "channel" and not node:
+            node = begin_journal(part, self._record)
         agent = self._record.plan.agent
         channel = self._record.plan.channels.get(part.channel)
         grouped = channel is not None and channel.placement.per_node
@@ -219,9 +220,8 @@ class SupervisorActor:
         record = store().load(agent)
         if record is None:
             raise ConfigError(f"no plan of agent {agent} is kept on this cluster")
-        nodes = [*record.nodes, *(n for n in alive_nodes() if n not in record.nodes)]
-        record = replace(record, nodes=tuple(nodes))
-        store().save(record)
+        if any(part.placement.per_node for part in record.plan.parts()):
+            record = with_present_nodes(record)
         host = RayHost(record)
         keys = expand(record)
         watch = Watch(record.plan, record.until_drained)
@@ -244,12 +244,12 @@ class SupervisorActor:
         pause = threading.Event()
         while not self._control.ended:
             pause.wait(NODES_WATCH_S)
-            new = [node for node in alive_nodes() if node not in self._record.nodes]
-            if new:
-                changed = store().change(self._agent, nodes=(*self._record.nodes, *new))
-                assert changed is not None
+            changed = with_present_nodes(self._record)
+            if changed.nodes != self._record.nodes:
+                more = len(changed.nodes) > len(self._record.nodes)
                 self._record = changed
-                self._control.join(expand(changed), self._host.join(changed))
+                again = self._host.join(changed)
+                self._control.join(expand(changed), again if more else [])
 
     def status(self) -> dict[str, Json]:
         """As `rayflume status --json`."""
@@ -282,19 +282,20 @@ def start_agent(record: Record, *, detached: bool) -> RayAgent:
         )
     earlier = store().load(agent)
     if earlier is not None:
+        begun = [name for name in record.plan.channels if name in earlier.plan.channels]
         record = replace(
             record,
             version=earlier.version + 1,
             nodes=earlier.nodes,
-            journals=earlier.journals,
+            journals={} if record.new_journal else dict.fromkeys(begun, ""),
             pinned=earlier.pinned,
+            hosts=earlier.hosts,
         )
         # What an earlier life left behind runs by an earlier plan: it must not be adopted.
         host = RayHost(replace(record, plan=earlier.plan))
         for key in expand(replace(record, plan=earlier.plan)):
             host.kill(key)
-    channels = dict.fromkeys(record.plan.channels, "")
-    store().save(replace(record, journals={**channels, **record.journals}) if earlier else record)
+    store().save(record)
     options: dict[str, Any] = {
         "name": actor_name(agent, _SUPERVISOR, 0),
         "namespace": NAMESPACE,

@@ -18,7 +18,7 @@ from rayflume.agent.supervisor import Action, Key, Phase, Supervisor, Verb
 from rayflume.clock import Clock
 from rayflume.component import lookup
 from rayflume.config import AgentPlan, PartPlan
-from rayflume.errors import RayflumeError
+from rayflume.errors import RayflumeError, Retry
 from rayflume.interfaces import Json
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,8 @@ class Control:
                 log.exception("%s of %s failed", action.verb, key[0])
             log.warning("%s of %s: %s", action.verb, key[0], describe(error))
             if action.verb is Verb.START:
-                self.supervisor.start_failed(key, describe(error), now_ms)
+                waiting = isinstance(error, Retry)
+                self.supervisor.start_failed(key, describe(error), now_ms, waiting)
             elif action.verb is Verb.STOP:
                 self.supervisor.stopped(key)
 

@@ -1,13 +1,15 @@
 """Where the parts of an agent go on a Ray cluster, and what is remembered of it.
 
 A channel belongs to the host that has its journal, a source to the host whose files it reads: both
-stay where they were started first.
+stay where they were started first. A host that comes back is another node to Ray, so nodes are
+known again by their host id.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from ray.experimental import internal_kv
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayflume.agent.actors import NAMESPACE, actor_name
-from rayflume.agent.plan_store import PlanStore, Record
+from rayflume.agent.parts import host_id
+from rayflume.agent.plan_store import PlanStore, Record, joined
 from rayflume.agent.supervisor import Key
 from rayflume.config import PartPlan, component_of
 from rayflume.errors import ChannelClosed, ConfigError
@@ -26,6 +29,7 @@ log = logging.getLogger(__name__)
 
 CHANNEL_THREADS = 64
 PART_THREADS = 4
+ASK_S = 30
 
 
 class RayKeyValue:
@@ -98,23 +102,85 @@ def pin_source(part: PartPlan, replica: int, record: Record) -> str:
     """The node on which a source without a fixed place stays: where it was started first.
 
     Its files are there, and the names of its streams begin with that host. Raises ChannelClosed
-    (try again later) while that node is gone.
+    (try again later) while that host is gone.
     """
-    name, nodes = f"{part.name}/{replica}", alive_nodes()
-    pinned = dict((store().load(record.plan.agent) or record).pinned)
-    if name not in pinned:
-        here = ray.get_runtime_context().get_node_id()
-        fits = nodes_that_fit(part)
-        if not fits:
-            wanted = part.placement.node
-            raise ChannelClosed(f"no living node has the labels {wanted} that {part.name} asks for")
-        pinned[name] = fits[replica % len(fits)] if part.placement.spread else fits[0]
-        if not part.placement.spread and here in fits:
-            pinned[name] = here
-        store().change(record.plan.agent, pinned=pinned)
-    if pinned[name] not in nodes:
-        raise ChannelClosed(f"the node {pinned[name][:8]} that {name} reads on is gone: waiting")
-    return pinned[name]
+    agent, name = record.plan.agent, f"{part.name}/{replica}"
+    kept = store().load(agent) or record
+    if name not in kept.pinned:
+        node = _first_node(part, replica)
+        hosts = {**kept.hosts, **hosts_of([node])}
+        store().change(agent, pinned={**kept.pinned, name: node}, hosts=hosts)
+        return node
+    node = _node_again(kept.pinned[name], kept)
+    if not node:
+        gone = kept.pinned[name][:8]
+        raise ChannelClosed(f"the node {gone} that {name} reads on is gone: waiting")
+    if node != kept.pinned[name]:
+        store().change(agent, pinned={**kept.pinned, name: node})
+    return node
+
+
+def _first_node(part: PartPlan, replica: int) -> str:
+    here = ray.get_runtime_context().get_node_id()
+    fits = nodes_that_fit(part)
+    if not fits:
+        wanted = part.placement.node
+        raise ChannelClosed(f"no living node has the labels {wanted} that {part.name} asks for")
+    if not part.placement.spread and here in fits:
+        return str(here)
+    return fits[replica % len(fits)] if part.placement.spread else fits[0]
+
+
+def _node_again(node: str, record: Record) -> str:
+    """A node, or the one that its host has joined as since; "" while there is none. Blocks."""
+    nodes = alive_nodes()
+    if node in nodes:
+        return node
+    host = record.hosts.get(node)
+    if host is None:
+        return ""
+    hosts = {**record.hosts, **hosts_of(other for other in nodes if other not in record.hosts)}
+    if hosts != record.hosts:
+        store().change(record.plan.agent, hosts=hosts)
+    return next((other for other in nodes if hosts.get(other) == host), "")
+
+
+def hosts_of(nodes: Iterable[str]) -> dict[str, str]:
+    """Node id -> host id, of those nodes that answer. Blocks."""
+    return _ask_nodes(host_id, nodes)
+
+
+def _ask_nodes(question: Any, nodes: Iterable[str], *args: str) -> dict[str, Any]:  # noqa: ANN401
+    """What a function returns on each node; a node that does not answer is left out. Blocks."""
+    ask = ray.remote(num_cpus=0)(question)
+    replies = {
+        node: ask.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+        ).remote(*args)
+        for node in nodes
+    }
+    found = {}
+    for node, reply in replies.items():
+        try:
+            found[node] = ray.get(reply, timeout=ASK_S)
+        except RayError as error:
+            log.warning("node %s did not answer: %s", node[:8], error)
+    return found
+
+
+def with_present_nodes(record: Record) -> Record:
+    """The record with nodes that have joined since, kept in the store if there are any. Blocks.
+
+    A host that is back gets its replica number back. A node that does not answer yet is left out.
+    """
+    alive = alive_nodes()
+    new = [node for node in alive if node not in record.nodes]
+    if not new:
+        return record
+    hosts = hosts_of(new)
+    nodes = joined(replace(record, hosts={**record.hosts, **hosts}), set(alive), list(hosts))
+    changes = {"nodes": nodes, "hosts": {**record.hosts, **hosts}}
+    return store().change(record.plan.agent, **changes) or record
 
 
 def actor_options(part: PartPlan, replica: int, agent: str, node: str) -> dict[str, Any]:
@@ -151,7 +217,8 @@ def _has_journal(directory: str) -> bool:
 
 
 def find_journal(part: PartPlan, record: Record) -> str:
-    """The node whose disk has a channel's journal; "" when no node has one. Blocks.
+    """The node whose disk has a channel's journal; "" when no node has one and it may be begun
+    anywhere. Blocks.
 
     Raises ChannelClosed (try again later) when there was one and no living node has it.
     """
@@ -159,22 +226,29 @@ def find_journal(part: PartPlan, record: Record) -> str:
     if directory is None:
         return ""
     path = str((record.plan.directory / Path(directory).expanduser()).absolute())
-    ask = ray.remote(num_cpus=0)(_has_journal)
-    asked = {
-        node: ask.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-        ).remote(path)
-        for node in alive_nodes()
-    }
-    for node, reply in asked.items():
-        try:
-            if ray.get(reply, timeout=30):
-                return node
-        except RayError as error:
-            log.warning("node %s was not asked for the journal: %s", node[:8], error)
-    if part.name in record.journals and not record.new_journal:
-        raise ChannelClosed(
-            f"no living node has the journal of channel {part.name} in {path}: waiting for its "
-            "node; to begin an empty one, start the agent with --new-journal"
-        )
-    return ""
+    answers = _ask_nodes(_has_journal, nodes_that_fit(part), path)
+    for node, has in answers.items():
+        if has:
+            return node
+    journals = (store().load(record.plan.agent) or record).journals
+    if part.name not in journals:
+        return ""
+    if journals[part.name] in answers:
+        return journals[part.name]  # it was to be begun there, and that host says it never was
+    raise ChannelClosed(
+        f"no living node has the journal of channel {part.name} in {path}: waiting for its "
+        "node; to begin an empty one, start the agent with --new-journal"
+    )
+
+
+def begin_journal(part: PartPlan, record: Record) -> str:
+    """The node where a channel begins its first journal, noted before it can hold a row: from now
+    on no other node may begin one.
+    """
+    fits, here = nodes_that_fit(part), str(ray.get_runtime_context().get_node_id())
+    if not fits:
+        raise ChannelClosed(f"no living node has the labels that channel {part.name} asks for")
+    node = here if here in fits else fits[0]
+    kept = store().load(record.plan.agent) or record
+    store().change(record.plan.agent, journals={**kept.journals, part.name: node})
+    return node

@@ -7,7 +7,7 @@ it was written, so no secret is in it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -37,9 +37,26 @@ class Record:
     nodes: tuple[str, ...] = ()
     """Node ids in the order in which they got their `per_node` replica number."""
     journals: Mapping[str, str] = field(default_factory=dict)
-    """Channel -> journal id, once it was opened."""
+    """Channel -> node id where its first journal is begun; "" when it was begun in an earlier
+    life.
+    """
     pinned: Mapping[str, str] = field(default_factory=dict)
     """`<source>/<replica>` -> node id: what a source reads is on the node where it began."""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """Node id -> host id, as far as it was asked. A host that comes back has a new node id."""
+
+
+def joined(record: Record, alive: Set[str], new: Sequence[str]) -> tuple[str, ...]:
+    """`record.nodes` with new nodes: in the place of a dead node of the same host, else behind."""
+    nodes = list(record.nodes)
+    for node in new:
+        host = record.hosts.get(node)
+        dead = [i for i, n in enumerate(nodes) if n not in alive and record.hosts.get(n) == host]
+        if host is not None and dead:
+            nodes[dead[0]] = node
+        else:
+            nodes.append(node)
+    return tuple(nodes)
 
 
 class PlanStore:
@@ -86,6 +103,7 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "nodes": list(record.nodes),
         "journals": dict(record.journals),
         "pinned": dict(record.pinned),
+        "hosts": dict(record.hosts),
     }
 
 

@@ -245,9 +245,16 @@ class SourceRunner(Runner):
         for dropped in (parcel, ahead):
             for extent in dropped.batch.extents if dropped else ():
                 first.setdefault(extent.stream, extent)
+        several = len(self._route.selector.required(list(self._route.channels))) > 1
         for stream, extent in first.items():
-            following = refused.next if stream == refused.stream else extent.start
-            self._source.rewind(stream, following)
+            if stream != refused.stream:
+                self._source.rewind(stream, extent.start)
+            elif several and refused.next > extent.start:
+                # This channel has a part of it, and another one wants that part: the two meet
+                # where the part ends. Going on there, the other would send the source back again.
+                self._source.rewind(stream, extent.start, refused.next)
+            else:
+                self._source.rewind(stream, refused.next)
         return True
 
     def _accept(self, parcel: flow.Parcel) -> None:

@@ -22,7 +22,9 @@ from rayflume.interfaces import Json
 Key: TypeAlias = tuple[str, int]
 """A part: its name and replica."""
 
-RESTART_MS = (500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000)
+RESTART_MS = (100, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000)
+WAITING_MS = 2_000
+"""A part that has no place now (its host is away) is tried again so soon, however long it takes."""
 STEADY_MS = 60_000
 """After so long without a crash the back-off begins anew."""
 KIND_ORDER = ("channel", "sink", "source")
@@ -119,11 +121,15 @@ class Supervisor:
         part.state = "dead"
         part.drained = False
 
-    def start_failed(self, key: Key, reason: str, now_ms: int) -> None:
-        """A part could not be started."""
+    def start_failed(self, key: Key, reason: str, now_ms: int, waiting: bool = False) -> None:
+        """A part could not be started. `waiting`: nothing is wrong with it, it has no place now."""
         part = self._parts[key]
         part.state = "starting"
-        self._crashed(part, now_ms, reason)
+        if not waiting:
+            self._crashed(part, now_ms, reason)
+            return
+        part.state, part.last_error = "dead", reason
+        part.start_at_ms = now_ms + WAITING_MS
 
     def drain(self) -> None:
         """Read to the present end, empty the channels, end."""

@@ -55,7 +55,8 @@ class TailFile:
     rotated file is told from one that was taken out of the configuration.
     `skip_to`: rows before it are passed over. `places`: the latest places up to which it was read.
     `end`: do not read beyond (None: no end). `partial`: the size at which what is left was found to
-    be an unterminated line. `verify`: something changed though nothing was added.
+    be an unterminated line. `verify`: something changed though nothing was added. `cut`: an extent
+    must end there, if it is not passed yet.
     """
 
     stream: str
@@ -77,6 +78,7 @@ class TailFile:
     missing: int = 0
     batches: int = 0
     places: deque[Place] = field(default_factory=recent_places)
+    cut: int = 0
 
     @property
     def stop(self) -> int:

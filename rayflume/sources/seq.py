@@ -59,6 +59,7 @@ class SeqSource:
         self._end = options.total_events
         self._next = 0
         self._accepted = 0
+        self._cut = 0
 
     def start(self, positions: Mapping[str, StreamPosition]) -> None:
         position = positions.get(self._stream)
@@ -69,6 +70,8 @@ class SeqSource:
         stop = self._next + self._batch_size
         if self._end is not None:
             stop = min(stop, self._end)
+        if self._cut > self._next:
+            stop = min(stop, self._cut)
         if stop <= self._next:
             return None
         numbers = pa.array(np.arange(self._next, stop, dtype=np.int64))
@@ -77,11 +80,11 @@ class SeqSource:
         self._next = stop
         return EventBatch(body, {}, (extent,))
 
-    def rewind(self, stream: str, next: int) -> None:
+    def rewind(self, stream: str, next: int, stop: int = 0) -> None:
         """Raises SourceFailed for a stream that is not this source's."""
         if stream != self._stream:
             raise SourceFailed(f"the stream {stream!r} is not of this counter: {self._stream!r} is")
-        self._next = next
+        self._next, self._cut = next, stop
 
     def accepted(self, batch: EventBatch) -> None:
         self._accepted = max([self._accepted, *(extent.end for extent in batch.extents)])

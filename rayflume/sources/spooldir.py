@@ -155,10 +155,17 @@ class _File:
     stream: str
     next: int
     hash: str
+    cut: int = 0
+    """An extent must end there, if it is not passed yet."""
 
     @property
     def size(self) -> int:
         return self.listed.size
+
+    @property
+    def stop(self) -> int:
+        """Read to here at once."""
+        return min(self.size, self.cut) if self.cut > self.next else self.size
 
 
 class SpooldirSource:
@@ -307,7 +314,7 @@ class SpooldirSource:
         try:
             if Listed.of(path, status) != file.listed:
                 raise changed(self._context.part, path)
-            outcome = self._buffer.read(fd, file.next, file.size, file.hash, flush=True)
+            outcome = self._buffer.read(fd, file.next, file.stop, file.hash, flush=True)
         except OSError as error:
             raise SourceFailed(
                 f"{self._context.part}: reading {printable(path)!r} failed: {error.strerror}"
@@ -360,7 +367,7 @@ class SpooldirSource:
         for file in files:
             self._table.finish(file.stream)
 
-    def rewind(self, stream: str, next: int) -> None:
+    def rewind(self, stream: str, next: int, stop: int = 0) -> None:
         """Raises SourceFailed if the file is completed or was changed."""
         file = self._open.get(stream)
         if file is None:
@@ -381,7 +388,7 @@ class SpooldirSource:
             os.close(fd)
         if tail is None or Listed.of(path, status) != file.listed:
             raise changed(self._context.part, path)
-        file.next, file.hash = next, fingerprint(tail)
+        file.next, file.hash, file.cut = next, fingerprint(tail), stop
         self._table.rewound(stream, next)
         if file not in self._reading:
             self._reading.appendleft(file)

@@ -299,9 +299,11 @@ class TaildirSource:
         fd = self._watch.descriptor(file)
         if fd is None:
             return Outcome.PARTIAL
-        flush = self._ends_lines(file)
+        cut = file.next < file.cut < file.stop
+        flush = cut or self._ends_lines(file)
+        stop = file.cut if cut else file.stop
         try:
-            outcome = self._buffer.read(fd, file.next, file.stop, file.hash, flush=flush)
+            outcome = self._buffer.read(fd, file.next, stop, file.hash, flush=flush)
         except OSError as error:
             self._watch.failed(file, error)
             return Outcome.PARTIAL
@@ -325,7 +327,9 @@ class TaildirSource:
         token = Mark(lines.hashes[i], file.name).encode()
         file.next, file.hash, file.verify = piece.end, lines.hashes[i], False
         file.places.append((file.next, file.hash))
-        if piece.whole or file.next >= file.stop:
+        if file.next == file.cut:
+            self._watch.offer(file)
+        elif piece.whole or file.next >= file.stop:
             file.batches = 0
             self._is_read(file)
         else:
@@ -354,7 +358,7 @@ class TaildirSource:
         self._table.accepted(batch.extents)
         self._handed.accepted(self._table)
 
-    def rewind(self, stream: str, next: int) -> None:
+    def rewind(self, stream: str, next: int, stop: int = 0) -> None:
         """Raises SourceFailed if the rows are neither in their file nor in memory any more."""
         for batch in [b for b in self._again if b.extents[0].stream == stream]:
             self._again.remove(batch)
@@ -366,7 +370,7 @@ class TaildirSource:
             return
         self._handed.forget(stream, next)
         self._table.rewound(stream, next)
-        file.next, file.hash, file.partial = next, hash_there, -1
+        file.next, file.hash, file.partial, file.cut = next, hash_there, -1, stop
         went_back(file.places, (next, hash_there))
         self._watch.offer(file)
 

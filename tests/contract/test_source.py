@@ -142,6 +142,18 @@ def test_s4_rewind_reads_the_same_rows_again(flow: Flow, case: Case, kept: int) 
     assert sorted(flow.channel.arrived) == sorted(case.rows)
 
 
+def test_s4_what_is_read_anew_ends_where_it_is_told(flow: Flow) -> None:
+    """As when one channel has rows of an earlier life up to there, and another one has none."""
+    first = batches(flow, 1)[0].extents[0]
+    flow.restart()
+    batches(flow, 1)
+    stop = first.end - (first.end - first.start) // first.rows
+    flow.source.rewind(first.stream, 0, stop)
+    anew = [e for batch in batches(flow, 6) for e in batch.extents if e.stream == first.stream]
+    assert [(extent.start, extent.end) for extent in anew[:1]] == [(0, stop)]
+    assert anew[1].start == stop < anew[1].end
+
+
 def test_s4_puts_in_the_wrong_order_heal(flow: Flow, case: Case) -> None:
     for batch in reversed(batches(flow, 3)):
         flow.give(batch)

@@ -129,6 +129,7 @@ class SimSource:
         self._streams = inputs.streams[context.part]
         self.prefix = f"{context.host_id}/{context.part}/"
         self._next = dict.fromkeys(self._streams, 0)
+        self._cut = dict.fromkeys(self._streams, 0)
         self._ends: dict[str, int] | None = None
         self._accepted = dict.fromkeys(self._streams, 0)
         self._retired: set[str] = set()
@@ -146,14 +147,17 @@ class SimSource:
         for name, rows in self._streams.items():
             start = self._next[name]
             stop = min(len(rows), start + BATCH_ROWS)
+            if start < self._cut[name]:
+                stop = min(stop, self._cut[name])
             if stop > start:
                 bodies += rows[start:stop]
                 extents.append(Extent(self.prefix + name, start, stop, stop - start))
                 self._next[name] = stop
         return EventBatch.from_events(bodies, (), tuple(extents)) if extents else None
 
-    def rewind(self, stream: str, next: int) -> None:
-        self._next[stream.removeprefix(self.prefix)] = next
+    def rewind(self, stream: str, next: int, stop: int = 0) -> None:
+        name = stream.removeprefix(self.prefix)
+        self._next[name], self._cut[name] = next, stop
 
     def accepted(self, batch: EventBatch) -> None:
         for extent in batch.extents:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from rayflume.batch import EventBatch
 from rayflume.channels._journaled import JournaledChannel
+from rayflume.interfaces import Json
 from rayflume.journal.intervals import Intervals
 from rayflume.journal.segment import ALIGN, HEAD, Head, Kind, decode_head, peek
 from rayflume.naming import delivery_of
@@ -90,6 +91,11 @@ class Judge:
             if any(delivery in found for data in files for found in prepared_in(data)):
                 self._prepared.add(delivery)
         return delivery in self._prepared
+
+    def looked(self, name: str, status: Mapping[str, Json]) -> None:
+        """A part's status: what a part can meet here is no reason to crash or to fail."""
+        if status["state"] in ("crashed", "failed"):
+            raise self._violation(f"{name} {status['state']}: {status['last_error']}")
 
     def bounds(self) -> None:
         """Nothing piles up."""

@@ -315,6 +315,7 @@ class SimHost:
         if answers:
             del self.pending[key]
             life.last = answers[0]
+            self.world.judge.looked(key[0], answers[0])
             return answers[0]
         if self.world.kernel.now_ms - since_ms > HUNG_MS:
             del self.pending[key]

@@ -261,6 +261,26 @@ def test_a_zombie_whose_rows_were_taken_publishes_nothing(world: World) -> None:
     assert world.rows() == ONCE
 
 
+def test_rows_taken_away_while_a_delivery_is_finished_end_it_once(world: World) -> None:
+    """One thread fills, another finishes: when the channel takes both back, each gives up its own.
+    Given up twice, the sink crashed.
+    """
+    world.put()
+    lane = world.lane()
+    closing = fill(world, lane)
+    flow.ingest(numbers(ROWS, ROWS + 4), world.route({"wal": world.channel}))
+    flow.drain(lane, 0)
+    opened = lane.open
+    assert opened is not None
+    world.channel.holder_gone(lane.holder)
+    with pytest.raises(LeaseRevoked):
+        flow.drain(lane, 0)
+    assert (opened.state, lane.closing) == (State.RELEASED, [closing])
+    with pytest.raises(LeaseRevoked):
+        flow.finish(lane, closing)
+    assert closing.state is State.RELEASED
+
+
 class LosesAnswers:
     """A channel whose answer to one method is lost once, after the work was done."""
 

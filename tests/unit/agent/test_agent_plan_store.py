@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from rayflume.agent.plan_store import PlanStore, Record
+from rayflume.agent.plan_store import PlanStore, Record, joined
 from rayflume.config import plan_of
 
 
@@ -79,3 +79,18 @@ def test_change_delete_and_list(tmp_path: Path) -> None:
     assert store.load("clicks") is None
     assert store.change("clicks", asked="") is None
     assert store.agents() == []
+
+
+def test_f14_a_host_that_is_back_gets_the_replica_number_of_its_dead_node(tmp_path: Path) -> None:
+    hosts = {"a1": "a", "b1": "b", "b2": "b", "c1": "c"}
+    before = replace(record(tmp_path), nodes=("a1", "b1"), hosts=hosts)
+    assert joined(before, {"a1", "b2"}, ["b2"]) == ("a1", "b2")
+    assert joined(before, {"a1", "c1"}, ["c1"]) == ("a1", "b1", "c1")
+
+
+def test_f14_a_second_living_node_of_a_host_takes_no_place(tmp_path: Path) -> None:
+    hosts = {"a1": "a", "b1": "b", "b2": "b"}
+    before = replace(record(tmp_path), nodes=("a1", "b1"), hosts=hosts)
+    assert joined(before, {"a1", "b1", "b2"}, ["b2"]) == ("a1", "b1", "b2")
+    unknown = replace(before, hosts={})
+    assert joined(unknown, {"a1", "b2"}, ["b2"]) == ("a1", "b1", "b2")

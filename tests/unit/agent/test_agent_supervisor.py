@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from rayflume.agent.supervisor import RESTART_MS, STEADY_MS, Action, Key, Phase, Supervisor, Verb
+from rayflume.agent.supervisor import (
+    RESTART_MS,
+    STEADY_MS,
+    WAITING_MS,
+    Action,
+    Key,
+    Phase,
+    Supervisor,
+    Verb,
+)
 from rayflume.interfaces import Json
 
 WAL: Key = ("wal", 0)
@@ -98,6 +107,18 @@ def test_a_part_that_can_not_be_started_is_tried_again() -> None:
     walk.supervisor.start_failed(WAL, "no node", walk.now_ms)
     assert walk.supervisor.shown(WAL)["last_error"] == "no node"
     assert walk.act(RESTART_MS[0]) == [(Verb.KILL, WAL), (Verb.START, WAL)]
+
+
+def test_f14_a_part_whose_host_is_away_is_tried_every_two_seconds_however_long_it_takes() -> None:
+    """It is no crash: it does not count as a restart, and the back-off does not grow."""
+    walk = Walk()
+    walk.act()
+    for _ in range(20):
+        walk.supervisor.start_failed(WAL, "its node is gone", walk.now_ms, waiting=True)
+        assert walk.act(WAITING_MS - 1) == []
+        assert walk.act(1) == [(Verb.KILL, WAL), (Verb.START, WAL)]
+    assert walk.supervisor.shown(WAL)["last_error"] == "its node is gone"
+    assert walk.supervisor.shown(WAL)["restarts"] == 0
 
 
 def test_a_failed_part_is_not_restarted_and_shows() -> None:
