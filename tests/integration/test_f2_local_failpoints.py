@@ -29,7 +29,7 @@ DELIVERY = "00000000000000aa-1-7"
 SITES = {
     "check>make_base>sync_path:fsync", "check>directory>_make:mkdir",
     "check>directory>_make:fsync", "check>_new_file:create", "check>_write_all:write",
-    "check:fsync", "check:link", "check:unlink",
+    "check:fsync", "check>_try_link:link", "check>_try_link:unlink", "check:unlink",
     "create>directory>_make:mkdir", "create>directory>_make:fsync", "create>_new_file:create",
     "create>_write_all:write", "create:fsync", "create:link", "create:unlink",
     "stage>_new_file:create", "write>_write_all:write", "finish:fsync",
