@@ -97,7 +97,7 @@ def others_first(world: LakeWorld) -> None:
     world.channel.drain(True)  # the one that was delayed waits to be told that nothing is left
 
 
-@pytest.mark.parametrize("how", ("before", "after", "delayed"))
+@pytest.mark.parametrize("how", ("before", "after"))
 def test_f2_death_or_delay_at_each_request(
     tmp_path: Path, weed_s3: S3Server, client: Any, requests: Requests, how: str
 ) -> None:
