@@ -369,9 +369,8 @@ class SinkRunner(Runner):
         heart = self._threads.start(f"{self.name}-heart", self._beat)
         closer = self._threads.pool(f"{self.name}-close")
         try:
-            for delivery in flow.recover(self._lane):
-                self._retry(lambda delivery=delivery: flow.finish(self._lane, delivery))  # type: ignore[misc]
-            self._loop(closer)
+            if self._retry(self._recover):
+                self._loop(closer)
         except Fatal:
             raise
         except Exception:
@@ -391,6 +390,14 @@ class SinkRunner(Runner):
         if info.directory is not None and journal_in(info.directory) == info.journal:
             # The journal lies on this host: its rows are read where they are.
             self._reader = SegmentReader(info.directory)
+
+    def _recover(self) -> None:
+        """What earlier lives prepared is published first; asked again, it goes on with the rest."""
+        lane = self._lane
+        lane.closing = lane.closing or list(flow.recover(lane))
+        while lane.closing:
+            flow.finish(lane, lane.closing[0])
+            lane.closing.pop(0)
 
     def _give_back(self) -> None:
         """After a crash of this lane: its rows count as those of a dead holder."""

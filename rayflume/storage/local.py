@@ -84,22 +84,15 @@ class LocalStorage:
         with translated("write to", base):
             self._tree.make_base()
             with self._tree.directory(_STAGING, make=True) as fd:
-                with _new_file(fd, name) as file:
-                    _write_all(file, b"rayflume")
-                    os.fsync(file.fileno())
                 try:
+                    with _new_file(fd, name) as file:
+                        _write_all(file, b"rayflume")
+                        os.fsync(file.fileno())
                     _remove_forgotten(fd, name)
-                    os.link(name, f"{name}-link", src_dir_fd=fd, dst_dir_fd=fd)
-                    os.unlink(f"{name}-link", dir_fd=fd)
-                except OSError as error:
-                    if error.errno not in _NO_LINKS:
-                        raise
-                    raise StorageDenied(
-                        f"the file system of {base} has no hard links, without which a file cannot "
-                        "be published once and whole; choose another file system for `path`"
-                    ) from error
+                    _try_link(fd, name, base)
                 finally:
-                    os.unlink(name, dir_fd=fd)
+                    with suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=fd)
 
     def stage(self, target: str, delivery: str) -> LocalWriter:
         """Open a new staged file, 0666 less the umask, in the lake that `check` made. Blocks."""
@@ -292,6 +285,20 @@ def _staged_in(handle: Mapping[str, Json]) -> str:
     if tuple(folder) != _STAGING or delivery_of(name) is None:
         raise ValueError(f"{path!r} is not a staged file of a lake")
     return name
+
+
+def _try_link(fd: int, name: str, base: str) -> None:
+    """Raises StorageDenied for a file system without hard links."""
+    try:
+        os.link(name, f"{name}-link", src_dir_fd=fd, dst_dir_fd=fd)
+        os.unlink(f"{name}-link", dir_fd=fd)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        raise StorageDenied(
+            f"the file system of {base} has no hard links, without which a file cannot be "
+            "published once and whole; choose another file system for `path`"
+        ) from error
 
 
 def _remove_forgotten(fd: int, new: str) -> None:

@@ -19,6 +19,7 @@ from simulation.world import TOPOLOGIES, World, seeded_names
 SEGMENTS = (4_096, 16_384, 2**20)
 QUIET_AFTER_MS = 120_000
 """Faults that have not come by then come no more."""
+STEPS_MAX = 60_000
 DRAIN_MS = 45 * 60_000
 """Simulated time in which all must be in the lake once nothing goes wrong any more."""
 
@@ -60,6 +61,8 @@ def run(
                 faults.apply(fault, world)
             if kernel.steps % 64 == 0:
                 world.judge.bounds()
+            if kernel.steps > STEPS_MAX:
+                raise Violation("a busy loop: it takes ever more steps and does not get on")
 
         kernel.before_step = before_step
         prepare(world)
