@@ -25,8 +25,8 @@ from rayflume.journal.segment import HEAD, Kind
 
 FULL = os.environ.get("RAYFLUME_FAULTS") == "full"
 TAIL_BYTES = 64 * 2**10
-CUTS = TAIL_BYTES if FULL else 600
-FAULTS = 10_000 if FULL else 300
+CUTS = TAIL_BYTES if FULL else 400
+FAULTS = 10_000 if FULL else 200
 ROWS_OF_PUT = 12
 KEY = "ab" * 16
 
