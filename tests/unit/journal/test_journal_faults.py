@@ -200,6 +200,15 @@ def test_f5_never_a_wrong_row_and_damage_counted_exactly(tmp_path: Path, hurt: H
         check(told, served, (name, data), seed)
 
 
+def test_f5_a_record_in_the_place_of_another_does_not_displace_its_neighbour(
+    tmp_path: Path,
+) -> None:
+    """Seed 1000277: by their order alone either of the two could be the one that is misplaced."""
+    told = story()
+    name, data = misdirect(told, random.Random(1000277))
+    check(told, serve(told.disk(name, data), tmp_path), (name, data), 1000277)
+
+
 def check(told: Story, served: Served, changed: tuple[str, bytes], seed: int) -> None:
     name, data = changed
     hurt = [f for f in told.records if f.segment == name and not _same(told, f, data)]
