@@ -21,6 +21,8 @@ MARKED = {
     TESTS / "unit" / "agent" / "test_agent_api.py": pytest.mark.integration,
     TESTS / "model": pytest.mark.exhaustive,
     TESTS / "unit" / "journal" / "test_journal_damage.py": pytest.mark.exhaustive,
+    TESTS / "unit" / "journal" / "test_journal_faults.py": pytest.mark.exhaustive,
+    TESTS / "unit" / "test_cli_by_hand.py": pytest.mark.integration,
     TESTS / "unit" / "sources" / "test_sources_tail_schedule.py": pytest.mark.exhaustive,
 }
 """What the quick part of the run leaves out: whole agents, every byte, many random schedules."""

@@ -70,9 +70,10 @@ class LocalFile:
                 if error.errno not in NO_ROOM or not self._make_room(wanted):
                     self._no_room = error.errno in NO_ROOM
                     raise
-                # Who filled the disk is at it still: what was made room for is taken at once.
+                # Who filled the disk is at it still: most of the room is taken at once. Not all: a
+                # file may need a block more than was given back, and would then get none.
                 end = os.fstat(self._descriptor).st_size
-                _reserve(self._descriptor, end, end + wanted)
+                _reserve(self._descriptor, end, end + wanted - ROOM_STEP_BYTES // 2)
 
     def sync(self) -> None:
         try:

@@ -137,11 +137,15 @@ def _first_number(scan: Scan) -> int:
 def strays(scans: Sequence[Scan], ends: dict[str, int]) -> list[Found]:
     """Whole records that lie where another was written: a disk wrote them to the wrong place.
 
-    Numbers grow from record to record, so these are the fewest without which they do.
+    Numbers grow from record to record, so these are the fewest without which they do; first of all
+    those that fit neither the record right before nor the one right behind.
     """
     records = [f for scan in scans for f in scan.found if f.offset < ends[f.segment]]
     if all(before.head.seq < after.head.seq for before, after in pairwise(records)):
         return []
+    alone = [f for i, f in enumerate(records) if _fits_neither(records, i)]
+    gone = {(f.segment, f.offset) for f in alone}
+    records = [f for f in records if (f.segment, f.offset) not in gone]
     lowest: list[int] = []  # last number of a growing chain, by its length
     last: list[int] = []  # index of the record with it
     before: list[int] = []
@@ -154,7 +158,21 @@ def strays(scans: Sequence[Scan], ends: dict[str, int]) -> list[Found]:
     while at >= 0:
         chain.add(at)
         at = before[at]
-    return [record for i, record in enumerate(records) if i not in chain]
+    return alone + [record for i, record in enumerate(records) if i not in chain]
+
+
+def _fits_neither(records: Sequence[Found], i: int) -> bool:
+    """Whether a record has another right before it and one right behind, and follows and precedes
+    neither.
+    """
+    if not 0 < i < len(records) - 1:
+        return False
+    return all(
+        first.segment == second.segment
+        and first.offset + first.head.length == second.offset
+        and first.head.seq + 1 != second.head.seq
+        for first, second in pairwise(records[i - 1 : i + 2])
+    )
 
 
 def missing_numbers(found: Recovered) -> list[tuple[int, int]]:

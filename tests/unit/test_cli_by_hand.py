@@ -281,7 +281,6 @@ def test_nothing_to_drain_makes_no_journal(tmp_path: Path, capsys: Captured) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
 
 
-@pytest.mark.integration
 def test_a_drain_that_is_interrupted_goes_on_the_next_time(site: Site) -> None:
     bodies = [b"%07d %s" % (i, b"x" * 200) for i in range(100_000)]
     for start in range(0, len(bodies), 2_000):
