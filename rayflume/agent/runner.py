@@ -168,6 +168,8 @@ class SourceRunner(Runner):
         self._draining = context.threads.event()
         self._unterminated = False
         self._noted = False
+        self._meet: dict[str, int] = {}
+        """Stream -> where an extent must end, for channels that stand apart meet there."""
 
     def drain(self, unterminated: bool = False) -> None:
         """Read to the present end of the input, then be `drained`. Returns at once."""
@@ -247,17 +249,19 @@ class SourceRunner(Runner):
                 first.setdefault(extent.stream, extent)
         several = len(self._route.selector.required(list(self._route.channels))) > 1
         for stream, extent in first.items():
-            if stream != refused.stream:
-                self._source.rewind(stream, extent.start)
-            elif several and refused.next > extent.start:
+            start = extent.start
+            if stream == refused.stream and several and refused.next > start:
                 # This channel has a part of it, and another one wants that part: the two meet
                 # where the part ends. Going on there, the other would send the source back again.
-                self._source.rewind(stream, extent.start, refused.next)
-            else:
-                self._source.rewind(stream, refused.next)
+                self._meet[stream] = refused.next
+            elif stream == refused.stream:
+                start = refused.next
+            meet = self._meet.get(stream, 0)
+            self._source.rewind(stream, start, meet if meet > start else 0)
         return True
 
     def _accept(self, parcel: flow.Parcel) -> None:
+        self._meet.clear()
         self._source.accepted(parcel.batch)
         self._retire()
 
