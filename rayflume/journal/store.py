@@ -17,8 +17,6 @@ rows.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import logging
 import secrets
@@ -31,7 +29,7 @@ from rayflume.batch import EventBatch
 from rayflume.clock import Clock
 from rayflume.errors import NO_ROOM, JournalDamaged, JournalFailed, Retry
 from rayflume.interfaces import AppendFile, Disk, RowRange, RowRef
-from rayflume.journal import recovery
+from rayflume.journal import damage, recovery
 from rayflume.journal.age import JournalTime, Stamp, later
 from rayflume.journal.intervals import Intervals
 from rayflume.journal.ledger import Ledger, LedgerLimits
@@ -43,8 +41,6 @@ from rayflume.journal.segment import Head, Kind, Meta, encode, encoded_length
 from rayflume.threads import Condition
 
 log = logging.getLogger(__name__)
-
-SET_ASIDE_BYTES_MAX = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -131,8 +127,8 @@ class Journal:
         return found.empty
 
     def _report(self, found: Recovered) -> None:
-        self.damage = [_note(bad) for bad in found.damaged]
-        self.torn = [_note(bad) for bad in found.torn]
+        self.damage = [damage.note(bad) for bad in found.damaged]
+        self.torn = [damage.note(bad) for bad in found.torn]
         self.damaged_rows = 0
         if found.prefix_lost:
             self.damage.append("no whole snapshot: positions of idle streams may be forgotten")
@@ -141,7 +137,7 @@ class Journal:
             self.damage.append(f"records are missing between numbers {first} and {last}")
         self._refuse_damage()
         for bad in found.damaged:
-            self._set_aside(bad)
+            damage.keep(self._disk, bad)
 
     def _refuse_damage(self) -> None:
         if self._options.strict and self.damage:
@@ -149,23 +145,6 @@ class Journal:
                 f"the journal is damaged and strict is set: {'; '.join(self.damage)}. "
                 "Look at it with `rayflume fsck`; without strict the rest is served"
             )
-
-    def _set_aside(self, bad: Bad) -> None:
-        """Keep the bytes for whoever wants to look; a full or failing disk doesn't stop us."""
-        name = f"damaged-{bad.segment}-{bad.start}.bin"
-        try:
-            if name in self._disk.names():
-                return
-            length = min(bad.stop - bad.start, SET_ASIDE_BYTES_MAX)
-            if self._disk.free_bytes() < 2 * length:
-                # What is left, and the disk's reserve, is for the records that free some.
-                raise OSError(errno.ENOSPC, "not enough room on the disk")
-            data = self._disk.read(bad.segment, bad.start, length)
-            with contextlib.closing(self._disk.create(name)) as file:
-                file.write([data])
-                file.sync()
-        except OSError as error:
-            log.warning("%s could not be kept in %s: %s", _note(bad), name, error)
 
     def _replay(self, found: Recovered) -> Ledger:
         ledger = Ledger("", 0, self._options.limits, self.index)
@@ -185,7 +164,9 @@ class Journal:
                 start, stop = head.meta["rows"]
                 if start < self.index.stop:
                     place = Bad(record.segment, record.offset, record.offset + head.length, "")
-                    self.damage.append(_place(place) + "positions of rows that are there already")
+                    self.damage.append(
+                        damage.place(place) + "positions of rows that are there already"
+                    )
                     continue
                 self.index.add(record.segment, record.offset, head.length, (start, stop))
             if head.seq <= after:
@@ -442,9 +423,9 @@ class Journal:
                 f"reader found {reason}: read it again"
             )
         bad = Bad(ref.segment, ref.offset, ref.offset + whole.length, reason)
-        if not any(note.startswith(_place(bad)) for note in self.damage):
-            self.damage.append(_note(bad))
-            self._set_aside(bad)
+        if not any(note.startswith(damage.place(bad)) for note in self.damage):
+            self.damage.append(damage.note(bad))
+            damage.keep(self._disk, bad)
         lost = self.ledger.lost(first, stop, (ref.position, ref.position + ref.rows))
         self.damaged_rows += lost
         return lost
@@ -491,14 +472,6 @@ class Journal:
         file, self._file = self._file, None
         if file is not None:
             file.close()
-
-
-def _place(bad: Bad) -> str:
-    return f"{bad.segment}:{bad.start}-{bad.stop}: "
-
-
-def _note(bad: Bad) -> str:
-    return _place(bad) + bad.reason
 
 
 def _failure(error: OSError) -> JournalFailed:

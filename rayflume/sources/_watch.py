@@ -30,6 +30,7 @@ from rayflume.sources._files import (
     key_of,
     open_file,
 )
+from rayflume.sources._problems import Problems
 from rayflume.sources._stream import (
     FileKey,
     KnownStream,
@@ -90,30 +91,6 @@ class TailFile:
         if self.blocked or self.partial == self.stop:
             return 0
         return max(self.stop - self.next, 0)
-
-
-@dataclass
-class Problems:
-    """What cannot be read now, by path; said in the log once each."""
-
-    context: Context
-    now: dict[str, str] = field(default_factory=dict)
-
-    def note(self, path: str, error: OSError) -> None:
-        text = f"cannot read {printable(path)!r}: {error.strerror or error}"
-        if self.now.get(path) != text:
-            self.now[path] = text
-            self.context.metrics.add("EventReadFail")
-            _log.warning("%s: %s", self.context.part, text)
-
-    def gone(self, path: str) -> None:
-        self.now.pop(path, None)
-
-    def forget_vanished(self, roots: set[str]) -> None:
-        """A file that is no longer there is no problem; a missing directory stays one."""
-        for path in [path for path in self.now if path not in roots]:
-            if not os.path.lexists(path):
-                del self.now[path]
 
 
 class Watch:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator
 
 from rayflume.component import Component, Context, component, option
-from rayflume.errors import RayflumeError, StorageUnavailable, TargetTaken
+from rayflume.errors import RayflumeError, StagingFailed, StorageUnavailable, TargetTaken
 from rayflume.interfaces import Json, Published
 from rayflume.naming import delivery_of
 from rayflume.storage import _paths
@@ -234,7 +234,7 @@ class MemoryWriter:
     def finish(self) -> dict[str, Json]:
         with self._store.faults.around("finish"), self._store.lock:
             if self._upload not in self._store.uploads:
-                raise StorageUnavailable(f"the staged file for {self._target} was given up")
+                raise StagingFailed(f"the staged file for {self._target} was given up")
             self._store.uploads[self._upload] = (self._target, bytes(self._buffer))
         return {"target": self._target, "upload": self._upload, "size": len(self._buffer)}
 

@@ -43,7 +43,8 @@ def test_iceberg_17340_a_zombie_writer_commits_nothing(tmp_path: Path) -> None:
     lab.clock.advance(60_000)
     lab.deliver(lab.lane(1))
     with pytest.raises(LeaseRevoked):
-        flow.finish(zombie, zombie.closing[0])
+        flow.finish(zombie, zombie.closing.pop(0))
+    flow.release(zombie)
     assert lab.rows() == list(range(10))
     assert len(lab.files()) == 1 and not lab.store.uploads
 

@@ -154,12 +154,18 @@ def _flip(world: World, dice: tuple[float, float, float]) -> None:
     """
     machine = list(world.machines.values())[int(dice[0] * len(world.machines))]
     done = committed_in(machine)
-    puts = [put for put in proven_puts(machine) if not done.covers(*put[2].meta["rows"])]
+    hurt = world.judge.flipped
+    puts = [
+        put
+        for put in proven_puts(machine)
+        if not done.covers(*put[2].meta["rows"]) and put[:2] not in hurt
+    ]
     for key, life in sorted(world.lives.items()):
         if key[0] in world.topology.sinks:
             world.kernel.kill(life.process)
     if puts:
         name, at, head = puts[int(dice[1] * len(puts))]
+        hurt.add((name, at))
         world.judge.damaged |= rows_in(machine, name, at, head)
         used = head.body_offset + head.body_length
         machine.flip(name, at + int(dice[2] * used), int(dice[1] * 8))

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from rayflume.batch import EventBatch
 from rayflume.channels._journaled import JournaledChannel
+from rayflume.errors import JournalLocked
 from rayflume.interfaces import Json
 from rayflume.journal.intervals import Intervals
 from rayflume.journal.segment import ALIGN, HEAD, Head, Kind, decode_head, peek
@@ -40,8 +41,10 @@ class Judge:
     def __init__(self, world: World) -> None:
         self._world = world
         self._prepared: set[str] = set()
+        self.flipped: set[tuple[str, int]] = set()
+        """Segment and offset of the records that were damaged on the disk,"""
         self.damaged: set[Row] = set()
-        """Rows whose record on the disk was damaged: they may be lost, or be read again."""
+        """and their rows: they may be lost, or be read again."""
 
     def _violation(self, what: str) -> Violation:
         """Kept by the kernel, for what a part raises its runner may take for a crash."""
@@ -133,7 +136,7 @@ class Judge:
             (name, n)
             for name in inputs.keyless
             for n in range(inputs.acknowledged[name])
-            if (name, n) not in found
+            if (name, n) not in found and (name, n) not in self.damaged
         ]
         if lost and topology.server in feeding:
             raise self._violation(f"acknowledged and lost in {sink}: {lost[:8]}")
@@ -171,7 +174,7 @@ class Judge:
         while True:
             try:
                 channel.open()
-            except OSError:
+            except (OSError, JournalLocked):
                 self._world.kernel.sleep(500)
             else:
                 return
