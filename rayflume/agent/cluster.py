@@ -23,6 +23,7 @@ from rayflume.agent.control import Control, Watch
 from rayflume.agent.parts import Place, Status
 from rayflume.agent.placement import (
     actor_options,
+    alive_nodes,
     begin_journal,
     expand,
     find_journal,
@@ -45,6 +46,8 @@ HUNG_MS = 60_000
 START_MS = 180_000
 _SUPERVISOR = "supervisor"
 NODES_WATCH_S = 5.0
+TWIN_MS = 60_000
+"""By then Ray has noticed a node that died; another one of its host stands beside it."""
 
 
 def connect(address: str | None, *, log_to_driver: bool = False) -> bool:
@@ -241,13 +244,16 @@ class SupervisorActor:
 
     def _watch_nodes(self) -> None:
         """Parts that run on every node run on those that join later, too."""
-        pause = threading.Event()
+        pause, seen, clock = threading.Event(), dict[str, int](), SystemClock()
         while not self._control.ended:
             pause.wait(NODES_WATCH_S)
-            changed = with_present_nodes(self._record)
-            if changed.nodes != self._record.nodes:
-                more = len(changed.nodes) > len(self._record.nodes)
-                self._record = changed
+            now_ms = clock.monotonic_ms()
+            seen = {node: seen.get(node, now_ms) for node in alive_nodes()}
+            twins = {node for node, since_ms in seen.items() if now_ms - since_ms > TWIN_MS}
+            before, changed = self._record, with_present_nodes(self._record, twins)
+            self._record = changed
+            if changed.nodes != before.nodes:
+                more = len(changed.nodes) > len(before.nodes)
                 again = self._host.join(changed)
                 self._control.join(expand(changed), again if more else [])
 
