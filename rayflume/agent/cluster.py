@@ -45,6 +45,8 @@ STATUS_WAIT_S = 0.3
 HUNG_MS = 60_000
 START_MS = 180_000
 _SUPERVISOR = "supervisor"
+_SILENT = object()
+"""Instead of an answer: the part is dead or hangs, and is not worth another question."""
 NODES_WATCH_S = 5.0
 TWIN_MS = 60_000
 """By then Ray has noticed a node that died; another one of its host stands beside it."""
@@ -160,10 +162,10 @@ class RayHost:
         self._ask(key, "drain", unterminated)
 
     def stop(self, key: Key) -> Status | None:
-        self._ask(key, "stop")
-        last = self._ask(key, "status")
-        if isinstance(last, dict):
-            self._last[key] = last
+        if self._ask(key, "stop") is not _SILENT:
+            last = self._ask(key, "status")
+            if isinstance(last, dict):
+                self._last[key] = last
         self.kill(key)
         return self._last.get(key)
 
@@ -172,7 +174,7 @@ class RayHost:
             return ray.get(getattr(self._handles[key], method).remote(*args), timeout=30)
         except (RayActorError, GetTimeoutError, KeyError) as error:
             log.warning("%s of %s: %s", method, key[0], type(error).__name__)
-            return None
+            return _SILENT
 
     def statuses(self, keys: list[Key]) -> Mapping[Key, Status | None]:
         now_ms = self._clock.monotonic_ms()
