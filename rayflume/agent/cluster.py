@@ -23,6 +23,7 @@ from rayflume.agent.control import Control, Watch
 from rayflume.agent.parts import Place, Status
 from rayflume.agent.placement import (
     actor_options,
+    alive_nodes,
     begin_journal,
     expand,
     find_journal,
@@ -44,7 +45,11 @@ STATUS_WAIT_S = 0.3
 HUNG_MS = 60_000
 START_MS = 180_000
 _SUPERVISOR = "supervisor"
+_SILENT = object()
+"""Instead of an answer: the part is dead or hangs, and is not worth another question."""
 NODES_WATCH_S = 5.0
+TWIN_MS = 60_000
+"""By then Ray has noticed a node that died; another one of its host stands beside it."""
 
 
 def connect(address: str | None, *, log_to_driver: bool = False) -> bool:
@@ -157,10 +162,10 @@ class RayHost:
         self._ask(key, "drain", unterminated)
 
     def stop(self, key: Key) -> Status | None:
-        self._ask(key, "stop")
-        last = self._ask(key, "status")
-        if isinstance(last, dict):
-            self._last[key] = last
+        if self._ask(key, "stop") is not _SILENT:
+            last = self._ask(key, "status")
+            if isinstance(last, dict):
+                self._last[key] = last
         self.kill(key)
         return self._last.get(key)
 
@@ -169,7 +174,7 @@ class RayHost:
             return ray.get(getattr(self._handles[key], method).remote(*args), timeout=30)
         except (RayActorError, GetTimeoutError, KeyError) as error:
             log.warning("%s of %s: %s", method, key[0], type(error).__name__)
-            return None
+            return _SILENT
 
     def statuses(self, keys: list[Key]) -> Mapping[Key, Status | None]:
         now_ms = self._clock.monotonic_ms()
@@ -241,13 +246,16 @@ class SupervisorActor:
 
     def _watch_nodes(self) -> None:
         """Parts that run on every node run on those that join later, too."""
-        pause = threading.Event()
+        pause, seen, clock = threading.Event(), dict[str, int](), SystemClock()
         while not self._control.ended:
             pause.wait(NODES_WATCH_S)
-            changed = with_present_nodes(self._record)
-            if changed.nodes != self._record.nodes:
-                more = len(changed.nodes) > len(self._record.nodes)
-                self._record = changed
+            now_ms = clock.monotonic_ms()
+            seen = {node: seen.get(node, now_ms) for node in alive_nodes()}
+            twins = {node for node, since_ms in seen.items() if now_ms - since_ms > TWIN_MS}
+            before, changed = self._record, with_present_nodes(self._record, twins)
+            self._record = changed
+            if changed.nodes != before.nodes:
+                more = len(changed.nodes) > len(before.nodes)
                 again = self._host.join(changed)
                 self._control.join(expand(changed), again if more else [])
 

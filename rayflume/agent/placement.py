@@ -8,7 +8,7 @@ known again by their host id.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -168,19 +168,23 @@ def _ask_nodes(question: Any, nodes: Iterable[str], *args: str) -> dict[str, Any
     return found
 
 
-def with_present_nodes(record: Record) -> Record:
+def with_present_nodes(record: Record, twins: Set[str] = frozenset()) -> Record:
     """The record with nodes that have joined since, kept in the store if there are any. Blocks.
 
-    A host that is back gets its replica number back. A node that does not answer yet is left out.
+    A host that is back gets its replica number back. A node that does not answer yet is left out,
+    and so is a second one of a host (see plan_store.joined).
     """
     alive = alive_nodes()
     new = [node for node in alive if node not in record.nodes]
     if not new:
         return record
-    hosts = hosts_of(new)
-    nodes = joined(replace(record, hosts={**record.hosts, **hosts}), set(alive), list(hosts))
-    changes = {"nodes": nodes, "hosts": {**record.hosts, **hosts}}
-    return store().change(record.plan.agent, **changes) or record
+    asked = hosts_of(node for node in new if node not in record.hosts)
+    hosts = {node: record.hosts[node] for node in new if node in record.hosts} | asked
+    known = replace(record, hosts={**record.hosts, **hosts})
+    nodes = joined(known, set(alive), list(hosts), twins)
+    if nodes == record.nodes and not asked:
+        return record
+    return store().change(record.plan.agent, nodes=nodes, hosts=known.hosts) or record
 
 
 def actor_options(part: PartPlan, replica: int, agent: str, node: str) -> dict[str, Any]:

@@ -46,15 +46,23 @@ class Record:
     """Node id -> host id, as far as it was asked. A host that comes back has a new node id."""
 
 
-def joined(record: Record, alive: Set[str], new: Sequence[str]) -> tuple[str, ...]:
-    """`record.nodes` with new nodes: in the place of a dead node of the same host, else behind."""
+def joined(
+    record: Record, alive: Set[str], new: Sequence[str], twins: Set[str] = frozenset()
+) -> tuple[str, ...]:
+    """`record.nodes` with new nodes: in the place of a dead node of the same host, else behind.
+
+    A host that is back is seen before its dead node is noticed: a node whose host has a living one
+    already is left out, unless it is in `twins`, those that stayed beside it for long.
+    """
     nodes = list(record.nodes)
     for node in new:
         host = record.hosts.get(node)
-        dead = [i for i, n in enumerate(nodes) if n not in alive and record.hosts.get(n) == host]
-        if host is not None and dead:
+        same = [i for i, n in enumerate(nodes) if host is not None and record.hosts.get(n) == host]
+        dead = [i for i in same if nodes[i] not in alive]
+        living = [i for i in same if nodes[i] in alive and nodes[i] in record.nodes]
+        if dead:
             nodes[dead[0]] = node
-        else:
+        elif not living or node in twins:
             nodes.append(node)
     return tuple(nodes)
 

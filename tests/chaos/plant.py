@@ -33,6 +33,8 @@ from rayflume.errors import RayflumeError
 LEASE_S = 4
 ORPHAN_S = 20
 DRAIN_S = 240
+STOP_S = 150
+"""A part that hangs is waited for when an agent stops."""
 DISK_BYTES = 160 * 2**20
 STORES = ("local", "s3")
 Part = Mapping[str, Any]
@@ -175,7 +177,7 @@ class Plant:
         if number != signal.SIGKILL:
             threading.Event().wait(1.0)
             self._driver.send_signal(number)
-        self._driver.wait(60)
+        self._driver.wait(STOP_S)
 
     def drain(self) -> tuple[int, str]:
         """Read to the end, empty the channels, end: exit code of the driver, its last words."""

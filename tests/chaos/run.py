@@ -215,7 +215,8 @@ def main(arguments: list[str]) -> int:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell has it ignored
+        signal.signal(number, interrupt)
     options = parse(arguments)
     folder = Path(tempfile.mkdtemp(prefix="rfc-"))  # short: Ray's sockets lie below it
     try:

@@ -91,6 +91,10 @@ def test_f14_a_host_that_is_back_gets_the_replica_number_of_its_dead_node(tmp_pa
 def test_f14_a_second_living_node_of_a_host_takes_no_place(tmp_path: Path) -> None:
     hosts = {"a1": "a", "b1": "b", "b2": "b"}
     before = replace(record(tmp_path), nodes=("a1", "b1"), hosts=hosts)
-    assert joined(before, {"a1", "b1", "b2"}, ["b2"]) == ("a1", "b1", "b2")
+    living = {"a1", "b1", "b2"}
+    assert joined(before, living, ["b2"]) == ("a1", "b1"), "b1 may be dead and not noticed yet"
+    assert joined(before, living, ["b2"], twins={"b2"}) == ("a1", "b1", "b2")
+    first = replace(before, nodes=())
+    assert joined(first, living, ["a1", "b1", "b2"]) == ("a1", "b1", "b2")
     unknown = replace(before, hosts={})
     assert joined(unknown, {"a1", "b2"}, ["b2"]) == ("a1", "b1", "b2")
