@@ -60,7 +60,7 @@ def apply(fault: Fault, world: World) -> None:
 def heal(world: World) -> None:
     """From here on all is well; what stands still goes on after its time."""
     world.kernel.note("no more faults")
-    world.network.trouble = 0.0
+    world.network.trouble = world.network.replays = 0.0
     for sim in world.stores.values():
         sim.trouble, sim.old_lists = 0.0, False
     for machine in world.machines.values():

@@ -32,10 +32,12 @@ def row(stream: str, number: int) -> bytes:
     return f"{stream} {number} p{part}".encode()
 
 
-def row_of(body: bytes) -> tuple[str, int]:
-    """The inverse: stream and number."""
-    stream, number, _ = body.decode().split()
-    return stream, int(number)
+def row_of(body: bytes | None) -> tuple[str, int]:
+    """The inverse: stream and number; what was never sent is no row of any stream."""
+    words = (body or b"").decode(errors="replace").split()
+    if len(words) == 3 and words[1].isdecimal():
+        return words[0], int(words[1])
+    return repr(body), -1
 
 
 def is_filtered(number: int) -> bool:

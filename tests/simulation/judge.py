@@ -16,7 +16,7 @@ from rayflume.channels._journaled import JournaledChannel
 from rayflume.errors import JournalLocked
 from rayflume.interfaces import Json
 from rayflume.journal.intervals import Intervals
-from rayflume.journal.segment import ALIGN, HEAD, Head, Kind, decode_head, peek
+from rayflume.journal.segment import ALIGN, HEAD, Head, Kind, body_of, decode_head, peek
 from rayflume.naming import delivery_of
 from simulation.disk import Machine
 from simulation.inputs import row_of
@@ -239,8 +239,14 @@ def proven_puts(machine: Machine) -> list[tuple[str, int, Head]]:
         for at, head in records_in(bytes(file.platter))
     ]
     proven = max((head.synced for _, _, head in found), default=0)
-    puts = [(name, at, head) for name, at, head in found if head.kind is Kind.PUT]
-    return [put for put in puts if put[2].seq <= proven and put[2].body_length]
+    puts = [put for put in found if put[2].kind is Kind.PUT and put[2].body_length]
+    return [put for put in puts if put[2].seq <= proven and _is_whole(machine, *put)]
+
+
+def _is_whole(machine: Machine, name: str, at: int, head: Head) -> bool:
+    """Not torn: a number can be used again behind a tail that was cut."""
+    data = pa.py_buffer(bytes(machine.files[name].platter[at : at + head.length]))
+    return body_of(head, data) is not None
 
 
 def committed_in(machine: Machine) -> Intervals:

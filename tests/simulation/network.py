@@ -6,6 +6,7 @@ was done, or will be. A call to a dead actor fails; the next looks for the name 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +28,14 @@ class Actor:
 
 @dataclass
 class Network:
-    """Who is where, and how bad it is: shares of calls that are late or lose their answer."""
+    """Who is where, and how bad it is: shares of calls that are late or lose their answer, and of
+    those that arrive once more, later.
+    """
 
     kernel: Kernel
     actors: dict[str, Actor] = field(default_factory=dict)
     trouble: float = 0.0
+    replays: float = 0.0
 
     def find(self, name: str) -> Actor | None:
         """The actor of that name, None when there is none."""
@@ -58,12 +62,21 @@ class Network:
             if not lost:
                 answered.set()
 
+        def again() -> None:
+            with suppress(RayflumeError):
+                actor.serve(method, *args)
+
+        def late() -> float:
+            return kernel.random.random() * LATE_MS
+
         if not actor.process.alive:
             raise ChannelClosed("the actor is dead")
         kernel.note(
             f"{method} of {actor.process} is called{' (no answer will come)' if lost else ''}"
         )
         kernel.spawn(f"{actor.process}.{method}", handle, actor.process, delay[0])
+        if kernel.random.random() < self.replays:
+            kernel.spawn(f"{actor.process}.{method} again", again, actor.process, late())
         actor.process.at_end.append(answered.set)
         answered.wait(timeout_ms / 1000)
         actor.process.at_end.remove(answered.set)
