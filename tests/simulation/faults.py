@@ -134,6 +134,10 @@ def _store(world: World, dice: tuple[float, float, float]) -> None:
 
 
 def _expire(world: World, dice: tuple[float, float, float]) -> None:
+    """Not with damage in the same schedule: rows gone from both places need an operator."""
+    if world.judge.flipped:
+        return
+    world.judge.expired = True
     list(world.stores.values())[int(dice[0] * len(world.stores))].expire()
 
 
@@ -163,7 +167,7 @@ def _flip(world: World, dice: tuple[float, float, float]) -> None:
     for key, life in sorted(world.lives.items()):
         if key[0] in world.topology.sinks:
             world.kernel.kill(life.process)
-    if puts:
+    if puts and not world.judge.expired:
         name, at, head = puts[int(dice[1] * len(puts))]
         hurt.add((name, at))
         world.judge.damaged |= rows_in(machine, name, at, head)

@@ -45,6 +45,8 @@ class Judge:
         """Segment and offset of the records that were damaged on the disk,"""
         self.damaged: set[Row] = set()
         """and their rows: they may be lost, or be read again."""
+        self.expired = False
+        """Whether a staged upload has vanished."""
 
     def _violation(self, what: str) -> Violation:
         """Kept by the kernel, for what a part raises its runner may take for a crash."""
