@@ -260,7 +260,10 @@ class JournaledChannel:
 
     def positions(self, prefix: str) -> dict[str, StreamPosition]:
         with self._open_ledger() as ledger:
-            return {n: p for n, p in ledger.streams.items() if n.startswith(prefix)}
+            found = {n: p for n, p in ledger.streams.items() if n.startswith(prefix)}
+            # A put in flight counts in there already; a source must not hear of it and be wrong.
+            self._journal.sync(self._journal.last_seq)
+            return found
 
     def retire(self, streams: Sequence[str]) -> None:
         with self._open_ledger() as ledger:
@@ -376,7 +379,10 @@ class JournaledChannel:
             for earlier in ledger.predecessors(holder):
                 self._take_back(ledger, earlier)
             ledger.hear(holder, self._clock.monotonic_ms())
-            return ledger.adopt(sink, holder)
+            found = ledger.adopt(sink, holder)
+            # One whose Prepared record is still being written must not be published by another.
+            self._journal.sync(self._journal.last_seq)
+            return found
 
     def garbage(self, deliveries: Sequence[str]) -> list[str]:
         with self._open_ledger() as ledger:

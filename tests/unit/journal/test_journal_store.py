@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -533,6 +534,76 @@ def test_who_was_replaced_opens_the_journal_again_only_with_the_lock(tmp_path: P
     assert disk.names() == ["segment-0000000002.log"], "it has begun none of its own"
     disk.heir = False
     assert put_numbers(zombie, 0, 3).outcome == "stored"
+
+
+def test_positions_tell_of_no_put_that_may_still_fail(tmp_path: Path) -> None:
+    """Found by the simulation: a source took its last rows for safe, and never sent them again."""
+    assert (
+        answer_while_a_sync_fails(tmp_path, lambda c: put_numbers(c, 0, 3), asked_positions) == {}
+    )
+
+
+def test_adopt_hands_over_nothing_whose_prepared_record_may_still_fail(tmp_path: Path) -> None:
+    def prepare(channel: JournaledChannel) -> None:
+        put_numbers(channel, 0, 3)
+        taken = channel.take("lake/0/a", "", 2**30, 0)
+        channel.prepare(manifest_of(taken.delivery, 3), "lake/0/a")
+
+    def adopt(channel: JournaledChannel) -> object:
+        channel.holder_gone("lake/0/a")
+        return channel.adopt("lake", "lake/0/b")
+
+    assert answer_while_a_sync_fails(tmp_path, prepare, adopt) == ()
+
+
+def asked_positions(channel: JournaledChannel) -> object:
+    return channel.positions("")
+
+
+def answer_while_a_sync_fails(
+    tmp_path: Path,
+    work: Callable[[JournaledChannel], object],
+    ask: Callable[[JournaledChannel], object],
+) -> object:
+    """What a question is answered that comes while the last sync of some work is under way, which
+    fails; asked again once the journal is open anew.
+    """
+    context, clock = manual(tmp_path)
+    disk = FaultyDisk()
+    channel = journaled(disk, context)
+    answers: list[object] = []
+
+    def answer() -> None:
+        while not answers:
+            try:
+                answers.append(ask(channel))
+            except ChannelClosed:
+                clock.advance(REOPEN_AFTER_MS)
+
+    thread = threading.Thread(target=answer)
+    last = len([call for call in trial_calls(tmp_path, work) if call[0] == "sync"])
+
+    def before_sync() -> None:
+        if len([call for call in disk.calls if call[0] == "sync"]) == last - 1:
+            disk.before_sync = lambda: None
+            thread.start()
+            thread.join(0.2)
+            disk.fail["sync"] = errno.EIO
+
+    disk.before_sync = before_sync
+    with pytest.raises(ChannelClosed):
+        work(channel)
+    thread.join(10)
+    return answers[0]
+
+
+def trial_calls(
+    tmp_path: Path, work: Callable[[JournaledChannel], object]
+) -> list[tuple[str, str]]:
+    """What some work asks of a disk without faults."""
+    disk = FaultyDisk()
+    work(journaled(disk, manual(tmp_path)[0]))
+    return disk.calls
 
 
 class LockedDisk(FaultyDisk):
