@@ -396,12 +396,8 @@ class SinkRunner(Runner):
             self._reader = SegmentReader(info.directory)
 
     def _recover(self) -> None:
-        """What earlier lives prepared is published first; asked again, it goes on with the rest."""
-        lane = self._lane
-        lane.closing = lane.closing or list(flow.recover(lane))
-        while lane.closing:
-            flow.finish(lane, lane.closing[0])
-            lane.closing.pop(0)
+        """What earlier lives prepared is finished by the loop like what this one will prepare."""
+        self._lane.closing += flow.recover(self._lane)
 
     def _give_back(self) -> None:
         """After a crash of this lane: its rows count as those of a dead holder."""
