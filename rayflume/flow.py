@@ -235,6 +235,8 @@ class Lane:
     dropped: list[Delivery] = field(default_factory=list)
     """Given up here; the channel has not heard of it yet."""
     turn: int = 1
+    """Number of the next take."""
+    orphans: bool = False
     collect_at_ms: int = 0
 
 
@@ -255,8 +257,11 @@ def drain(lane: Lane, wait_ms: int) -> Status:
         # Of what was taken a part is not written: the delivery could never be prepared.
         _release_open(lane)
         raise
-    if taken.orphans:
+    lane.orphans |= taken.orphans
+    if lane.orphans:
+        # Until it is answered: the channel takes them for ours as soon as it was asked.
         lane.closing += adopted(lane)
+        lane.orphans = False
     if taken.refs:
         return Status.READY
     idle = lane.open is None and not lane.closing
@@ -281,7 +286,8 @@ def _take(lane: Lane, wait_ms: int) -> Taken:
 def _write(lane: Lane, taken: Taken) -> None:
     now_ms = lane.clock.monotonic_ms()
     if lane.open is None:
-        lane.open = Delivery(taken.delivery, lane.sink.begin(taken.delivery), began_ms=now_ms)
+        lane.open = Delivery(taken.delivery, began_ms=now_ms)
+        lane.open.writer = lane.sink.begin(taken.delivery)
     delivery = lane.open
     assert delivery.writer is not None
     poison = "its holder died too often: not decoded" if taken.poison else ""
@@ -359,11 +365,9 @@ def _tell_dropped(lane: Lane) -> None:
         lane.channel.release(delivery.id)
         gone = lane.channel.garbage([delivery.id])
         lane.dropped.pop(0)
+        # A prepare whose answer was lost may have been heard: then the bytes are still needed.
         if gone and delivery.writer is not None:
             delivery.writer.abandon()
-        elif not gone and delivery.manifest is not None:
-            # A prepare whose answer was lost was heard: it will be published, and by us.
-            lane.closing.append(Delivery(delivery.id, None, delivery.manifest, State.PREPARED))
 
 
 def finish(lane: Lane, delivery: Delivery) -> None:
@@ -438,7 +442,7 @@ def _count(lane: Lane, manifest: Manifest) -> None:
 def recover(lane: Lane) -> Iterable[Delivery]:
     """Deliveries that were prepared earlier and never committed, and the staged bytes of others.
 
-    To be called once, before the first `drain`; each delivery is to be finished.
+    To be called before the first `drain`; each delivery is to be finished. Raises Retry: ask again.
     """
     found = adopted(lane)
     _collect(lane)
@@ -447,7 +451,7 @@ def recover(lane: Lane) -> Iterable[Delivery]:
 
 def adopted(lane: Lane) -> list[Delivery]:
     """Prepared deliveries of this sink that nobody who lives is publishing, now this lane's."""
-    known = {delivery.id for delivery in lane.closing}
+    known = {delivery.id for delivery in (*lane.closing, *lane.dropped)}
     manifests = lane.channel.adopt(lane.name, lane.holder)
     return [
         Delivery(m.delivery, None, m, State.PREPARED) for m in manifests if m.delivery not in known

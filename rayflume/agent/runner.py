@@ -466,6 +466,6 @@ class SinkRunner(Runner):
         while not self._stopping.is_set():
             try:
                 self._channel.heartbeat(self._lane.holder)
-            except Retry as error:
-                log.debug("%s: heartbeat: %s", self.name, error.message)
+            except Exception as error:  # whatever it is, the next one is due
+                log.debug("%s: heartbeat: %s", self.name, describe(error))
             self._pause(self._lease_ms / HEARTBEATS_PER_LEASE)

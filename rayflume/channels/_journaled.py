@@ -285,6 +285,7 @@ class JournaledChannel:
                 taken = ledger.take(holder, delivery, bytes_max, now_ms, turn)
                 if taken.refs or taken.close or taken.orphans or now_ms >= deadline_ms:
                     self._metrics.add("EventTakeAttemptCount")
+                    ledger.note_taken(holder, turn, taken)
                     return taken
                 self._condition.wait((deadline_ms - now_ms) / 1000)
 
@@ -378,6 +379,7 @@ class JournaledChannel:
         with self._open_ledger() as ledger:
             for earlier in ledger.predecessors(holder):
                 self._take_back(ledger, earlier)
+                ledger.forget_turns(earlier)
             ledger.hear(holder, self._clock.monotonic_ms())
             found = ledger.adopt(sink, holder)
             # One whose Prepared record is still being written must not be published by another.

@@ -173,12 +173,18 @@ class Ledger:
         newest, answer = self._turns.get(holder, (0, Taken("")))
         if 0 < turn < newest:
             raise LeaseRevoked(f"take {turn} of {holder} comes after take {newest}")
-        if turn == newest and answer.refs and answer.delivery in self._leases:
+        if 0 < turn == newest and (not answer.refs or answer.delivery in self._leases):
             return answer
-        taken = replace(self._take(holder, delivery, bytes_max), orphans=self._orphans(holder))
+        return replace(self._take(holder, delivery, bytes_max), orphans=self._orphans(holder))
+
+    def note_taken(self, holder: str, turn: int, taken: Taken) -> None:
+        """What a numbered take is answered, also when it is asked again."""
         if turn:
             self._turns[holder] = turn, taken
-        return taken
+
+    def forget_turns(self, holder: str) -> None:
+        """A holder that is dead for good takes no more."""
+        self._turns.pop(holder, None)
 
     def _orphans(self, holder: str) -> bool:
         sink = holder.partition("/")[0]

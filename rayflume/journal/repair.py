@@ -19,18 +19,14 @@ from typing import TYPE_CHECKING
 from rayflume.clock import SystemClock
 from rayflume.errors import JournalFailed
 from rayflume.journal.disk import LocalDisk
-from rayflume.journal.ledger import LedgerLimits
 from rayflume.journal.recovery import Bad, Found
 from rayflume.journal.store import Journal, JournalOptions
-from rayflume.journal.survey import Pieces, Seen, Survey, survey
+from rayflume.journal.survey import KEEP_ALL, Pieces, Seen, Survey, survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NEW_NAME = "repaired.tmp"
-_EVER = 2**59
-KEEP_ALL = LedgerLimits(stream_retention_ms=_EVER, keys=_EVER, key_retention_ms=_EVER)
-"""Of a journal that is opened for a moment, by hand: nothing is forgotten for its age."""
 
 
 @dataclass

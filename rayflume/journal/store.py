@@ -69,6 +69,7 @@ class Journal:
         self._file: AppendFile | None = None
         self._active, self._offset = "", 0
         self._life = 0
+        self._claimed = 0
         self._newest = 0
         self._roll_at = 0
         self._known_ends: dict[str, int] = {}
@@ -95,11 +96,13 @@ class Journal:
         names = [n for n in self._disk.names() if recovery.segment_number(n) is not None]
         number = max([0, *(recovery.segment_number(n) or 0 for n in names)]) + 1
         claimed = self._disk.create(recovery.segment_name(number))
+        self._claimed = number
         try:
             with many_heads():
                 empty = self._read(names)
         except BaseException:
             claimed.close()
+            self._unlink(recovery.segment_name(number))
             raise
         for name in empty:
             # First of all: on a full disk each attempt to open would leave one more behind.
@@ -153,7 +156,8 @@ class Journal:
             ledger.load(read_snapshot(self._disk, found.snapshot))
             after = found.snapshot.head.seq
         ledger.journal = found.journal or ledger.journal or secrets.token_hex(8)
-        ledger.epoch = found.epoch + 1
+        # Never one that was used before, even where the segments that tell of it can't be read.
+        ledger.epoch = max(found.epoch + 1, self._claimed)
         if self.identity is not None:
             ledger.journal, ledger.epoch, stamp = self.identity
             ledger.time = later(ledger.time, stamp.to_meta())
@@ -308,12 +312,20 @@ class Journal:
             raise JournalFailed("the journal is closed")
         number = (recovery.segment_number(self._active) or 0) + 1
         earlier = self._file, self._active, self._offset, self._seq, self._newest
+        created = False
         try:
+            # Without this the mark of the last sync would be missing when the next one begins.
             self._file.sync()
-            self._known_ends[self._active] = self._offset
-            self._begin_segment(number, self._disk.create(recovery.segment_name(number)), {})
         except OSError as error:
-            if error.errno in NO_ROOM and self._undo_roll(number):
+            self._failed = _failure(error)
+            raise self._failed from error
+        try:
+            self._known_ends[self._active] = self._offset
+            file = self._disk.create(recovery.segment_name(number))
+            created = True
+            self._begin_segment(number, file, {})
+        except OSError as error:
+            if error.errno in NO_ROOM and self._undo_roll(number, created):
                 if self._file is not earlier[0]:
                     self._file.close()
                 self._file, self._active, self._offset, self._seq, self._newest = earlier
@@ -332,7 +344,7 @@ class Journal:
         self._mark()
         self.prune()
 
-    def _undo_roll(self, number: int) -> bool:
+    def _undo_roll(self, number: int, created: bool) -> bool:
         """Remove a segment that a full disk let nobody begin; True if it surely can't come back.
 
         It says where the one before ends, so that one may grow on only when this one is gone.
@@ -340,7 +352,7 @@ class Journal:
         name = recovery.segment_name(number)
         self._pending = []
         try:
-            if name in self._disk.names():
+            if created and name in self._disk.names():
                 self._disk.unlink(name)
             self._disk.sync_directory()
         except OSError:

@@ -27,8 +27,9 @@ from rayflume.naming import parse_delivery
 
 _LOOKS = 5
 _PIECE_BYTES = 2**20
-_EVER = 2**60
-_KEEP_ALL = LedgerLimits(keys=_EVER, key_retention_ms=_EVER, stream_retention_ms=_EVER)
+_EVER = 2**59
+KEEP_ALL = LedgerLimits(keys=_EVER, key_retention_ms=_EVER, stream_retention_ms=_EVER)
+"""Nothing is forgotten for its age or number."""
 
 
 @dataclass
@@ -156,7 +157,7 @@ def _survey(disk: LocalDisk, holder: str, seen: Seen | None) -> Survey:
     sizes = {name: disk.size(name) for name in names}
     found = recover(disk, names, {})
     index = RowIndex()
-    ledger = Ledger("", 0, _KEEP_ALL, index)
+    ledger = Ledger("", 0, KEEP_ALL, index)
     result = Survey(holder, found, ledger, index, sizes, damaged=list(found.damaged))
     for bad in found.torn:
         writing = holder and bad.segment == names[-1]

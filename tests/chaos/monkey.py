@@ -245,6 +245,8 @@ class Monkey:
             hosts.kill(number)
         self._wait_dead(node)
         hosts.back(number)
+        # One that hangs, by an earlier fault, can notice only when it goes on.
+        hosts.signal(workers, signal.SIGCONT)
         left = [pid for pid in workers if psutil.pid_exists(pid)]
         if left and not wait_for(lambda: not any(map(psutil.pid_exists, left)), 60, 0.2):
             self.wrong.append(f"workers of host {number} outlive its raylet: {left}")

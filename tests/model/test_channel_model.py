@@ -123,6 +123,7 @@ class ChannelModel(RuleBasedStateMachine):
         bodies = [b"never"] * (end - start)
         extent = Extent(stream, start, end, end - start)
         assert self.ask(lambda: self.channel.put(request(bodies, [extent]))).outcome == "stored"
+        self.next.setdefault(stream, 0)  # an empty extent makes a stream known
 
     @rule(stream=STREAMS, ahead=st.integers(1, 5))
     def put_behind_a_gap(self, stream: str, ahead: int) -> None:

@@ -15,4 +15,7 @@ supervisor. What is simulated is what they stand on:
     judge.py     what must hold
     schedule.py  one schedule from its seed to its verdict
     measures.py  the protecting measures, each with a way to switch it off
+
+Not in here: the memory channel, sources that read real files, a sink that reads segments itself
+(each one here fetches its rows), and what takes hours, such as the collector's next round.
 """

@@ -134,6 +134,8 @@ class SimDisk:
         return len(self._machine.file(name).data)
 
     def read(self, name: str, offset: int, length: int) -> pa.Buffer:
+        if self._machine.fail.get("read"):
+            raise OSError(self._machine.fail["read"].pop(0), "simulated read error")
         return pa.py_buffer(bytes(self._machine.file(name).data[offset : offset + length]))
 
     def create(self, name: str) -> SimFile:

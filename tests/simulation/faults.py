@@ -100,8 +100,10 @@ def _power(world: World, dice: tuple[float, float, float]) -> None:
 def _disk_fails(world: World, dice: tuple[float, float, float]) -> None:
     machine = list(world.machines.values())[int(dice[0] * len(world.machines))]
     operation = NAMES[int(dice[1] * len(NAMES))]
-    number = errno.EIO if dice[2] < 0.5 else errno.ENOSPC
-    machine.fail.setdefault(operation, []).extend([number] * (1 + int(dice[2] * 5) % 3))
+    number = errno.EIO if dice[2] < 0.5 or operation == "read" else errno.ENOSPC
+    # What can't be read twice counts as damaged, so a read fails once.
+    times = 1 if operation == "read" else 1 + int(dice[2] * 5) % 3
+    machine.fail.setdefault(operation, []).extend([number] * times)
 
 
 def _disk_full(world: World, dice: tuple[float, float, float]) -> None:

@@ -20,6 +20,7 @@ STREAMS, ROWS, BATCH_ROWS = 2, 24, 6
 CLIENTS, REQUESTS = 2, 5
 RETRY_MS = 700
 CLIENT_WAIT_MS = 30_000
+ANSWERS_LOST = 0.1
 
 
 def row(stream: str, number: int) -> bytes:
@@ -228,12 +229,9 @@ class SimServer:
         self._process.at_end.append(done.set)
         done.wait(CLIENT_WAIT_MS / 1000)
         kernel.step()
-        answered = bool(good) and good[0] and kernel.random.random() > self._loss()
+        answered = bool(good) and good[0] and kernel.random.random() > ANSWERS_LOST
         kernel.note(f"{name} {'is answered' if answered else 'gets no answer'}")
         return answered
-
-    def _loss(self) -> float:
-        return 0.1
 
     def _serve(self, name: str, bodies: list[bytes], keyed: bool) -> bool:
         ingest: Callable[[EventBatch], Ingested] | None = self._ingest

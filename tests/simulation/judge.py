@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from rayflume.batch import EventBatch
 from rayflume.channels._journaled import JournaledChannel
 from rayflume.errors import JournalLocked
-from rayflume.interfaces import Json
+from rayflume.interfaces import Json, PutOutcome, PutRequest
 from rayflume.journal.intervals import Intervals
-from rayflume.journal.segment import ALIGN, HEAD, Head, Kind, body_of, decode_head, peek
+from rayflume.journal.segment import ALIGN, HEAD, Head, Kind, Meta, body_of, decode_head, peek
 from rayflume.naming import delivery_of
 from simulation.disk import Machine
 from simulation.inputs import row_of
@@ -38,9 +38,15 @@ class Violation(AssertionError):
 class Judge:
     """Sees every change of a lake, and reads all of it at the end."""
 
+    looks_at_platter = True
+    """What is prepared must be durable before it is visible."""
+
     def __init__(self, world: World) -> None:
         self._world = world
-        self._prepared: set[str] = set()
+        self._prepared: set[tuple[str, str]] = set()
+        """Delivery and target of every file that was prepared."""
+        self._stored: dict[str, set[Row]] = {}
+        """Channel -> rows it said it has."""
         self.flipped: set[tuple[str, int]] = set()
         """Segment and offset of the records that were damaged on the disk,"""
         self.damaged: set[Row] = set()
@@ -56,16 +62,32 @@ class Judge:
 
     # -- at every moment ------------------------------------------------------------------------
 
-    def watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """A channel's calls; what is prepared is noted, and that its state does not grow."""
+    def watched(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A channel's calls: what it says it has is noted, and that its state does not grow."""
+        optional = name in self._world.topology.optional
 
         def watching(method: str, *args: Any) -> Any:
+            channel = call.__self__.channel  # type: ignore[attr-defined]
+            fresh = self._fresh(channel, args[0]) if method == "put" and optional else set()
             result = call(method, *args)
+            if fresh and result.outcome is PutOutcome.STORED:
+                self._stored.setdefault(name, set()).update(fresh)
             if method == "take":
-                self._bounded(call.__self__.channel)  # type: ignore[attr-defined]
+                self._bounded(channel)
             return result
 
         return watching
+
+    def _fresh(self, channel: JournaledChannel, request: PutRequest) -> set[Row]:
+        """The rows of a put that are not skipped already: those will never be there."""
+        ledger = getattr(channel._journal, "ledger", None)
+        known = {} if ledger is None else ledger.streams
+        batch = EventBatch.decode(request.payload, request.extents)
+        keep = [
+            extent.stream not in known or extent.start >= known[extent.stream].next
+            for extent in request.extents
+        ]
+        return {row_of(body) for body in batch.select_extents(keep).body.to_pylist()}
 
     def _bounded(self, channel: JournaledChannel) -> None:
         ledger = channel._journal.ledger
@@ -85,17 +107,19 @@ class Judge:
         for path in after.keys() - before.keys():
             self._world.kernel.note(f"{lake} shows {path}")
             delivery = delivery_of(path)
-            if delivery is not None and not self._is_prepared(lake, delivery):
+            if delivery is not None and not self._is_prepared(lake, delivery, path):
                 raise self._violation(f"{path} is visible in {lake}, but was never prepared")
 
-    def _is_prepared(self, lake: str, delivery: str) -> bool:
-        """Whether the journal's own disk says so; asked once for each delivery."""
-        if delivery not in self._prepared:
+    def _is_prepared(self, lake: str, delivery: str, target: str) -> bool:
+        """Whether the journal's own disk says so."""
+        if (delivery, target) not in self._prepared:
             machine = self._world.machines[self._world.topology.sinks[lake][0]]
             files = [bytes(file.platter) for file in machine.entries.values()]
-            if any(delivery in found for data in files for found in prepared_in(data)):
-                self._prepared.add(delivery)
-        return delivery in self._prepared
+            if not self.looks_at_platter:
+                files = [bytes(file.data) for file in machine.files.values()]
+            for data in files:
+                self._prepared |= set(prepared_in(data))
+        return (delivery, target) in self._prepared
 
     def looked(self, name: str, status: Mapping[str, Json]) -> None:
         """A part's status: what a part can meet here is no reason to crash or to fail."""
@@ -129,7 +153,11 @@ class Judge:
         found = self._found(sink)
         feeding = [name for name, channels in topology.sources.items() if channel in channels]
         wanted = Counter(row for source in feeding for row in inputs.expected(source))
-        if channel not in topology.optional:
+        if channel in topology.optional:
+            gone = self._stored.get(channel, set()) - set(found) - self.damaged
+            if gone:
+                raise self._violation(f"lost in {sink}, an optional one: {sorted(gone)[:8]}")
+        else:
             missing = sorted(set((wanted - found).elements()) - self.damaged)
             if missing:
                 raise self._violation(f"lost in {sink}: {missing[:8]} ({len(missing)} rows)")
@@ -222,15 +250,19 @@ def records_in(data: bytes) -> Iterator[tuple[int, Head]]:
         at += head.length
 
 
-def prepared_in(data: bytes) -> Iterator[str]:
-    """Deliveries that the records of a segment say are prepared."""
+def prepared_in(data: bytes) -> Iterator[tuple[str, str]]:
+    """Deliveries, and their files, that the records of a segment say are prepared."""
     for at, head in records_in(data):
         if head.kind is Kind.PREPARED:
-            yield head.meta["delivery"]
+            yield from _files_of(head.meta)
         elif head.kind is Kind.SNAPSHOT:
             start = at + head.body_offset
             state = json.loads(data[start : start + head.body_length])
-            yield from (meta["delivery"] for meta in state["prepared"])
+            yield from (pair for meta in state["prepared"] for pair in _files_of(meta))
+
+
+def _files_of(meta: Meta) -> Iterator[tuple[str, str]]:
+    return ((meta["delivery"], file["target"]) for file in meta["files"])
 
 
 def proven_puts(machine: Machine) -> list[tuple[str, int, Head]]:

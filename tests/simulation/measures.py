@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
@@ -24,6 +23,7 @@ from rayflume.journal.store import Journal
 from rayflume.storage import _paths
 from rayflume.storage.memory import MemoryStorage
 from simulation.disk import SimDisk, SimFile
+from simulation.judge import Judge
 
 
 def _no_fsync(self: SimFile) -> None:
@@ -59,10 +59,24 @@ def _no_put_rule(
     return Judgement(keep, (), None, sum(extent.rows for extent in extents), 0)
 
 
-def _no_snapshot_before_unlink(self: Journal, number: int, file: Any, ends: dict[str, int]) -> None:
-    """A new segment whose Snapshot is written but not synced, though older ones are removed."""
-    with patch.object(SimFile, "sync", lambda self: None):
-        BEGIN_SEGMENT(self, number, file, ends)
+class _LateSync:
+    """A new segment's file whose first sync does nothing; later ones do it all."""
+
+    def __init__(self, file: SimFile) -> None:
+        self.write, self.close, self._sync = file.write, file.close, file.sync
+        self._skipped = False
+
+    def sync(self) -> None:
+        if self._skipped:
+            self._sync()
+        self._skipped = True
+
+
+def _no_snapshot_before_unlink(
+    self: Journal, number: int, file: SimFile, ends: dict[str, int]
+) -> None:
+    """The Snapshot is written but not synced, and then older segments are removed."""
+    BEGIN_SEGMENT(self, number, _LateSync(file), ends)
 
 
 def _no_owner_epoch(self: Journal) -> JournalFailed | None:
@@ -93,6 +107,17 @@ def _patched(owner: object, name: str, instead: object) -> Off:
     return lambda: patch.object(owner, name, instead)
 
 
+def _unseen(owner: object, name: str, instead: object) -> Off:
+    """For syncs: the judge does not look at the disk itself, so that only rows can tell."""
+
+    @contextmanager
+    def off() -> Iterator[None]:
+        with patch.object(owner, name, instead), patch.object(Judge, "looks_at_platter", False):
+            yield
+
+    return off
+
+
 @contextmanager
 def _without_checksums() -> Iterator[None]:
     with patch.object(reader, "body_of", _no_checksum), patch.object(scan, "body_of", _no_checksum):
@@ -100,17 +125,26 @@ def _without_checksums() -> Iterator[None]:
 
 
 MEASURES: dict[str, Off] = {
-    "fsync before ack": _patched(SimFile, "sync", _no_fsync),
+    "fsync before ack": _unseen(SimFile, "sync", _no_fsync),
     "prepared record": _patched(JournaledChannel, "prepare", _no_prepared_record),
     "lease check": _patched(Ledger, "check_prepare", _no_lease_check),
     "put rule": _patched(Ledger, "judge", _no_put_rule),
-    "snapshot before unlink": _patched(Journal, "_begin_segment", _no_snapshot_before_unlink),
+    "snapshot before unlink": _unseen(Journal, "_begin_segment", _no_snapshot_before_unlink),
     "owner epoch": _patched(Journal, "_replaced", _no_owner_epoch),
     "no-overwrite publish": _patched(MemoryStorage, "_publish", _overwriting),
-    "directory fsync": _patched(SimDisk, "sync_directory", _no_directory_fsync),
+    "directory fsync": _unseen(SimDisk, "sync_directory", _no_directory_fsync),
     "checksum": _without_checksums,
 }
 """Measure -> what switches it off."""
+
+ROWS = "(lost|doubled|never sent|acknowledged and lost)[ ,]"
+MISSED: dict[str, str] = {
+    **dict.fromkeys(MEASURES, ROWS),
+    "prepared record": f"{ROWS}|.* was never prepared",
+    "no-overwrite publish": "a visible file .* was replaced",
+    "put rule": f"{ROWS}|.* has row .* behind",
+}
+"""Measure -> how the violation begins that its absence leads to."""
 
 
 def switched_off(measure: str | None) -> AbstractContextManager[object]:

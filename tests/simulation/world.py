@@ -155,7 +155,9 @@ class World:
     def _begin(self, key: Key, life: Life) -> None:
         life.part = self.build(key, life.process)
         if isinstance(life.part, ChannelPart):
-            self.network.actors[key[0]] = Actor(life.process, self.judge.watched(life.part.call))
+            self.network.actors[key[0]] = Actor(
+                life.process, self.judge.watched(key[0], life.part.call)
+            )
         life.part.start()
 
     def _watch(self, life: Life) -> None:
