@@ -210,6 +210,14 @@ def test_c3_a_lost_answer_is_void_once_its_rows_were_taken_back(lab: Lab) -> Non
     assert again.delivery != lost.delivery
 
 
+def test_c3_a_take_that_comes_late_gets_the_empty_answer_its_repetition_got(lab: Lab) -> None:
+    assert not lab.channel.take(A, "", 2**30, 0, 5).refs
+    put_numbers(lab.channel, 0, 3)
+    assert not lab.channel.take(A, "", 2**30, 0, 5).refs
+    assert lab.channel.state().leased == 0
+    assert lab.channel.take(A, "", 2**30, 0, 6).rows == 3
+
+
 def test_c3_rows_that_came_back_do_not_go_behind_later_ones_of_an_open_delivery(lab: Lab) -> None:
     """Found by the simulation: a file had rows of a stream out of order."""
     put_numbers(lab.channel, 0, 2)
@@ -375,6 +383,22 @@ def test_c10_nothing_is_acknowledged_once_another_process_has_the_journal(tmp_pa
     with pytest.raises(ChannelClosed, match="another process"):
         zombie.prepare(manifest_of(leased.taken.delivery, 2), A)
     assert take_all(heir) == numbers(0, 2)
+
+
+def test_memory_delivers_on_when_the_disk_of_its_positions_is_full(tmp_path: Path) -> None:
+    context, _ = manual(tmp_path)
+    channel = lookup("channel", "memory")().build(context)
+    channel.open()
+    put_numbers(channel, 0, 3)
+    table = channel._table
+    table._free = 2**62, 0
+    table._setup = replace(table._setup, minimum_required_space=1)
+    assert deliver(channel) == numbers(0, 3)
+    table._free = 0, 0
+    put_numbers(channel, 3, 5)
+    assert deliver(channel) == numbers(3, 5)
+    assert table.positions("")["s"].next == 5
+    channel.close()
 
 
 def test_drain_asks_holders_to_close_once_nothing_waits(lab: Lab) -> None:

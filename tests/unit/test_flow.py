@@ -474,6 +474,37 @@ def test_a_lost_answer_leaves_no_row_leased_for_ever(world: World, lost: str) ->
     assert (state.waiting, state.leased, state.prepared) == (0, 0, 0)
 
 
+def test_a_delivery_of_a_journal_that_was_given_up_is_not_published(world: World) -> None:
+    world.put()
+    lane = world.lane()
+    flow.drain(lane, 0)
+    assert lane.open is not None
+    delivery, lane.open = lane.open, None
+    lane.channel = world.open_channel("another")
+    with pytest.raises(LeaseRevoked):
+        flow.finish(lane, delivery)
+    flow.drain(lane, 0)
+    assert (lane.closing, lane.dropped) == ([], [])
+    assert world.rows() == {}
+
+
+def test_an_adoption_whose_answer_was_lost_is_asked_for_again(world: World) -> None:
+    world.put()
+    dying, lane = world.lane(), world.lane()
+    flow.drain(dying, 0)
+    assert dying.open is not None
+    delivery, dying.open = dying.open, None
+    dying.channel = Deaf(world.channel, "prepare")
+    with pytest.raises(ChannelClosed):
+        flow.finish(dying, delivery)
+    world.channel.holder_gone(dying.holder)
+    lane.channel = Deaf(world.channel, "adopt")
+    with pytest.raises(ChannelClosed):
+        flow.drain(lane, 0)
+    flow.drain(lane, 0)
+    assert [d.id for d in lane.closing if d.state is State.PREPARED] == [delivery.id]
+
+
 def test_a_prepared_delivery_whose_sink_died_is_adopted_by_one_that_runs(world: World) -> None:
     world.put()
     dying, lane = world.lane(), world.lane()

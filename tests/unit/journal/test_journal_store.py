@@ -556,6 +556,37 @@ def test_adopt_hands_over_nothing_whose_prepared_record_may_still_fail(tmp_path:
     assert answer_while_a_sync_fails(tmp_path, prepare, adopt) == ()
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_segment_whose_last_sync_failed_is_given_up(tmp_path: Path, number: int) -> None:
+    """Also for lack of room: what was synced is not known any more."""
+    context, clock = manual(tmp_path)
+    disk = FaultyDisk()
+    channel = journaled(disk, context, SMALL)
+    count = 0
+    while channel._journal._offset < channel._journal._roll_at:
+        put_numbers(channel, count, count + 3)
+        count += 3
+    disk.fail["sync"] = number
+    with pytest.raises(ChannelClosed):
+        channel.credit()
+    clock.advance(REOPEN_AFTER_MS)
+    assert channel._journal.failed
+    assert take_all(channel) == numbers(0, count)
+    assert len(disk.names()) == 2
+
+
+def test_an_epoch_is_not_used_again_when_the_newest_segment_can_not_be_read(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    first = journaled(disk, manual(tmp_path)[0])
+    put_numbers(first, 0, 3)
+    second = journaled(disk, manual(tmp_path)[0])
+    newest = disk.names()[-1]
+    disk.replace(newest, bytes(disk.size(newest)))
+    third = journaled(disk, manual(tmp_path)[0])
+    epochs = [channel._journal.ledger.epoch for channel in (first, second, third)]
+    assert epochs == sorted(set(epochs))
+
+
 def asked_positions(channel: JournaledChannel) -> object:
     return channel.positions("")
 
