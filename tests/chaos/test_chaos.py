@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +17,7 @@ from chaos.monkey import WEIGHTS, faults, kinds
 from chaos.rows import KEYED, RETRIED, SINGLE, SPAN, Ledgers
 from chaos.run import parse
 
+TESTS = Path(__file__).parents[1]
 FAULTS, ROWS, SEED = 32, 200_000, 11
 LIMIT_S = 420
 
@@ -30,8 +32,9 @@ def test_every_row_is_in_both_lakes_once_whatever_dies(
     command = [sys.executable, "-W", "ignore", "-m", "chaos.run", "--seed", str(SEED)]
     command += ["--faults", str(FAULTS), "--rows", str(ROWS), "--results", str(tmp_path)]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=LIMIT_S, check=False, cwd=tmp_path
-    )
+        command, capture_output=True, text=True, timeout=LIMIT_S, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+    )  # fmt: skip
     with capsys.disabled():
         print(f"\n{(tmp_path / f'seed-{SEED}.md').read_text() if done.returncode == 0 else ''}")
     assert done.returncode == 0, done.stdout[-8_000:] + done.stderr[-4_000:]
