@@ -109,7 +109,9 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def process(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    command: Sequence[str], log: Path, directory: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A child in a session of its own, killed by its pid: it has nothing to save."""
     with log.open("wb") as out:
         child = subprocess.Popen(
@@ -118,6 +120,7 @@ def process(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byte
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            cwd=directory,
             env={**os.environ, "PYTHONWARNINGS": "ignore"},
         )
     try:
@@ -187,7 +190,9 @@ def weed_server(home: WeedHome | None = None) -> Iterator[S3Server]:
         endpoint = f"http://127.0.0.1:{ports['s3']}"
         config = Path(folder, "s3.json")
         config.write_text(json.dumps(_identities(S3Server(endpoint, 0, reader_key=READER))))
-        with process(_weed_command(binary, folder, config, ports), log) as child:
+        # A bucket takes seven volumes at once by default, and a run of the tests has many buckets.
+        Path(folder, "master.toml").write_text("[master.volume_growth]\ncopy_1 = 2\n")
+        with process(_weed_command(binary, folder, config, ports), log, Path(folder)) as child:
             server = S3Server(endpoint, child.pid, reader_key=READER, log=log)
             wait_ready(server, child)
             with contextlib.closing(server.client()) as client:
@@ -198,7 +203,7 @@ def weed_server(home: WeedHome | None = None) -> Iterator[S3Server]:
 
 def _weed_command(binary: str, folder: str, config: Path, ports: Mapping[str, int]) -> list[str]:
     command = [binary, "server", "-s3", f"-dir={folder}", f"-s3.config={config}"]
-    command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=200"]
+    command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=600", "-master.telemetry=false"]
     command += ["-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     for name, port in ports.items():
         kind, _, grpc = name.partition(".")

@@ -7,7 +7,7 @@ import errno
 import logging
 
 from rayflume.interfaces import Disk
-from rayflume.journal.recovery import Bad
+from rayflume.journal.recovery import Bad, Recovered
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,17 @@ def place(bad: Bad) -> str:
 def note(bad: Bad) -> str:
     """Where it is and what is wrong with it."""
     return place(bad) + bad.reason
+
+
+def notes(found: Recovered) -> list[str]:
+    """All that is wrong with what an opening read."""
+    said = [note(bad) for bad in found.damaged]
+    if found.prefix_lost:
+        said.append("no whole snapshot: positions of idle streams may be forgotten")
+    elif found.missing and not found.damaged:
+        first, last = found.missing[0][0], found.missing[-1][1] - 1
+        said.append(f"records are missing between numbers {first} and {last}")
+    return said
 
 
 def keep(disk: Disk, bad: Bad) -> None:

@@ -43,6 +43,10 @@ from rayflume.threads import Condition
 log = logging.getLogger(__name__)
 
 
+READ_TRIES = 5
+"""A record that the disk failed to read so often is damaged."""
+
+
 @dataclass(frozen=True)
 class JournalOptions:
     """How a journal is kept. Sizes in bytes."""
@@ -82,6 +86,7 @@ class Journal:
         self.torn: list[str] = []
         """Tails that were cut at opening; nothing in them was acknowledged."""
         self.damaged_rows = 0
+        self._unreadable: dict[tuple[str, int], int] = {}  # record -> how often a read failed
 
     # -- open -----------------------------------------------------------------------------------
 
@@ -130,14 +135,9 @@ class Journal:
         return found.empty
 
     def _report(self, found: Recovered) -> None:
-        self.damage = [damage.note(bad) for bad in found.damaged]
+        self.damage = damage.notes(found)
         self.torn = [damage.note(bad) for bad in found.torn]
         self.damaged_rows = 0
-        if found.prefix_lost:
-            self.damage.append("no whole snapshot: positions of idle streams may be forgotten")
-        elif found.missing and not found.damaged:
-            first, last = found.missing[0][0], found.missing[-1][1] - 1
-            self.damage.append(f"records are missing between numbers {first} and {last}")
         self._refuse_damage()
         for bad in found.damaged:
             damage.keep(self._disk, bad)
@@ -447,9 +447,16 @@ class Journal:
         return decode_rows(self._disk.read(ref.segment, ref.offset, ref.length), ref)
 
     def _reads_well(self, ref: RowRef) -> bool:
+        """Raises Retry for a read error that may pass: it counts when it came READ_TRIES times."""
+        place = ref.segment, ref.offset
         try:
             self.read(ref)
-        except (RowsUnreadable, OSError):
+        except RowsUnreadable:
+            return False
+        except OSError as error:
+            self._unreadable[place] = self._unreadable.get(place, 0) + 1
+            if self._unreadable[place] < READ_TRIES:
+                raise Retry(f"{ref.segment}:{ref.offset} can't be read now: {error}") from error
             return False
         return True
 

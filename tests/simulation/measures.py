@@ -141,6 +141,7 @@ ROWS = "(lost|doubled|never sent|acknowledged and lost)[ ,]"
 MISSED: dict[str, str] = {
     **dict.fromkeys(MEASURES, ROWS),
     "prepared record": f"{ROWS}|.* was never prepared",
+    "checksum": f"{ROWS}|.* crashed: ",
     "no-overwrite publish": "a visible file .* was replaced",
     "put rule": f"{ROWS}|.* has row .* behind",
 }

@@ -34,7 +34,7 @@ from rayflume.journal.disk import LocalDisk
 from rayflume.journal.ledger import LedgerLimits
 from rayflume.journal.scan import scan_segment
 from rayflume.journal.segment import Kind
-from rayflume.journal.store import JournalOptions
+from rayflume.journal.store import READ_TRIES, JournalOptions
 
 SMALL = JournalOptions(segment_bytes=1500)
 WAIT_S = 10
@@ -585,6 +585,23 @@ def test_an_epoch_is_not_used_again_when_the_newest_segment_can_not_be_read(tmp_
     third = journaled(disk, manual(tmp_path)[0])
     epochs = [channel._journal.ledger.epoch for channel in (first, second, third)]
     assert epochs == sorted(set(epochs))
+
+
+def test_a_read_error_that_passes_loses_no_row(tmp_path: Path) -> None:
+    """Found by the simulation: two errors in a row were taken for damage, and the rows for lost."""
+    context, _ = manual(tmp_path)
+    disk = FaultyDisk()
+    channel = journaled(disk, context)
+    put_numbers(channel, 0, 3)
+    [ref] = channel.take("lake/0/a", "", 2**30, 0).refs
+    for _ in range(READ_TRIES - 1):
+        disk.fail["read"] = errno.EIO
+        with pytest.raises(Retry, match="can't be read now"):
+            channel.damaged(ref, "an error")
+    assert channel.state().degraded == ()
+    disk.fail["read"] = errno.EIO
+    channel.damaged(ref, "an error")
+    assert channel.state().degraded != ()
 
 
 def asked_positions(channel: JournaledChannel) -> object:
