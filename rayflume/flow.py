@@ -237,6 +237,7 @@ class Lane:
     turn: int = 1
     """Number of the next take."""
     orphans: bool = False
+    """Prepared deliveries are to be adopted; the channel has not answered yet."""
     collect_at_ms: int = 0
 
 

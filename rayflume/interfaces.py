@@ -315,8 +315,9 @@ class Channel(Protocol):
 
     C1  `put` judges each extent against `next` of its stream: `end <= next` is acknowledged and
         not stored, `start == next` is stored, anything else refuses the whole put and names
-        `next`. Extents of one put are judged in order. A keyed extent with the digest that is kept
-        is acknowledged, with another is a conflict.
+        `next`. Extents of one put are judged in order; one without rows makes an unknown stream
+        known. A keyed extent with the digest that is kept is acknowledged, with another is a
+        conflict.
     C2  `put` returns STORED only when all its extents are durable, also those that an earlier put
         still in flight stored. FULL and REFUSED took nothing. It never waits for room. Blocks for
         one group commit.
