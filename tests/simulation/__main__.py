@@ -82,7 +82,7 @@ def _one(seed: int, full: bool) -> int:
     if (first.hash, first.problem) != (again.hash, again.problem):
         print(f"seed {seed} is not deterministic: {first.hash:08x}, then {again.hash:08x}")
         return 1
-    without = _shrunk(first) if first.problem else ()
+    without = shrunk(first) if first.problem else ()
     outcome = run(seed, without=without, trace=True)
     lines = outcome.trace if full else outcome.trace[-TRACE_LINES:]
     print(*lines, sep="\n")
@@ -94,12 +94,15 @@ def _one(seed: int, full: bool) -> int:
     return 1 if outcome.problem else 0
 
 
-def _shrunk(failed: Outcome) -> Collection[int]:
-    """Faults that can be left out, and it fails still."""
-    without = set(range(len(faults.draw(failed.seed)))) - set(failed.applied)
-    for number in failed.applied:
-        if run(failed.seed, without=without | {number}).problem:
-            without.add(number)
+def shrunk(failed: Outcome) -> Collection[int]:
+    """Faults that can be left out, and it fails still. One that never came to pass may count too:
+    all is healed only once none is left to come.
+    """
+    never = set(range(len(faults.draw(failed.seed)))) - set(failed.applied)
+    without: set[int] = set()
+    for numbers in (never, *({number} for number in failed.applied)):
+        if run(failed.seed, without=without | numbers).problem:
+            without |= numbers
     return without
 
 

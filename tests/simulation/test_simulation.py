@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from simulation.__main__ import shrunk
+from simulation.measures import switched_off
 from simulation.schedule import run
 
 TESTS = Path(__file__).parents[1]
@@ -56,3 +58,12 @@ def test_a_violation_is_told_with_a_command_and_a_trace() -> None:
     assert "prepare of" in shown.stdout, "the trace"
     assert "fault " in shown.stdout, "the faults it takes"
     assert "doubled in" in shown.stdout
+
+
+def test_what_is_shrunk_fails_still() -> None:
+    """Found by seed 8: a fault that never came to pass was left out, and then all held."""
+    with switched_off("lease check"):
+        failed = [outcome for outcome in map(run, range(12)) if outcome.problem]
+        assert failed
+        for outcome in failed:
+            assert run(outcome.seed, without=shrunk(outcome)).problem, f"seed {outcome.seed}"
