@@ -471,6 +471,12 @@ class Format(Protocol):
     F4  Types are those Spark reads: no unsigned, no nanoseconds, timestamps are timestamp[us, UTC].
     """
 
+    def prepare(self) -> None:
+        """Load what decoding needs, so that the first rows don't wait for it. Blocks, for seconds
+        when machine code must be made.
+        """
+        ...
+
     def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded: ...
 
     @property

@@ -36,6 +36,7 @@ CONTRACTS = GROUND | {"batch", "schema", "component", "interfaces", "dead_letter
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
     "batch": set(),
+    "kernels": set(),
     "schema": {"errors"},
     "component": {"errors", "clock", "metrics", "threads"},
     "interfaces": {"batch"},
@@ -49,7 +50,7 @@ MAY_IMPORT = {
     "interceptors": CONTRACTS,
     "selectors": CONTRACTS,
     "channels": CONTRACTS | {"journal"},
-    "formats": CONTRACTS,
+    "formats": CONTRACTS | {"kernels"},
     "sinks": CONTRACTS | {"lake"},
     "config": CONTRACTS,
     "agent": CONTRACTS | {"flow", "delivery", "config", "journal", "lake"},

@@ -68,6 +68,9 @@ class CombinedLogFormat:
     def declared(self) -> pa.Schema:
         return pa.schema([(column.name, column.type) for column in COLUMNS])
 
+    def prepare(self) -> None:
+        """Nothing has to be loaded."""
+
     def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded:
         rows = Rows(body)
         rows.drop_unreadable()

@@ -91,6 +91,9 @@ class CsvFormat:
     def declared(self) -> pa.Schema:
         return pa.schema([(column.name, column.type) for column in self._columns])
 
+    def prepare(self) -> None:
+        """Nothing has to be loaded."""
+
     def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded:
         rows = Rows(body)
         rows.drop_unreadable()

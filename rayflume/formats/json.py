@@ -1,9 +1,10 @@
 """JSON objects, one a row, to typed columns.
 
-The fast path is one strict read of the whole block. When that fails, the rows that are plainly
-well-formed (_json_plain) are read so, and only the others are scanned for what is wrong or new
-(_json_scan); when those are many, the whole block is. A value that does not fit its column makes
-its row bad: it is never null and never another value.
+Rows that are written alike are read by machine code (_json_shapes); the others, and blocks without
+such rows, by pyarrow's reader. The fast path of that is one strict read of the whole block. When it
+fails, the rows that are plainly well-formed (_json_plain) are read so, and only the others are
+scanned for what is wrong or new (_json_scan); when those are many, the whole block is. A value that
+does not fit its column makes its row bad: it is never null and never another value.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ BYTES_MAX = 256 * 1024**2
 """Above so many bytes a block is decoded in halves: pyarrow.json counts bytes in 32 bits."""
 _ODD_SHARE = 0.25
 # With more rows to read carefully, one careful pass over all of them is as cheap.
+_PAUSE_MAX = 63
 NO_COLUMNS = "no row so far has a field with a value, so there is no column to write"
 
 
@@ -67,10 +69,18 @@ class JsonFormat:
         """Fields that were only ever null, so that they do not send each block the slow way."""
         self._mixed = False
         """Whether the last block had rows that had to be read apart."""
+        self._pause = self._paused = 0
+        """Blocks to be read without a look for shapes, and how many of them were."""
 
     @property
     def declared(self) -> pa.Schema | None:
         return arrow_schema(self._declared) if self._declared else None
+
+    def prepare(self) -> None:
+        """Load the machine code; its first process on a host makes it, which takes seconds."""
+        from rayflume.formats._json_shapes import prepare
+
+        prepare()
 
     def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded:
         if body_bytes(body) > BYTES_MAX and len(body) > 1:
@@ -78,6 +88,9 @@ class JsonFormat:
         columns = self._columns(schema)
         evolve = self._evolve or not columns
         rows = Rows(body)
+        shaped = self._shaped(rows, columns, evolve) if columns else None
+        if shaped is not None:
+            return rows.decoded(shaped)
         if self._mixed and columns:
             apart = self._apart(rows, columns, evolve)
             self._mixed = apart is not None
@@ -127,6 +140,30 @@ class JsonFormat:
         table = read(block, (0, block.rows), relaxed, mode)
         return None if isinstance(table, Problem) else _exact(rows, table, columns)
 
+    def _shaped(
+        self, rows: Rows, columns: tuple[Column, ...], evolve: bool
+    ) -> pa.RecordBatch | None:
+        """Read rows that are written alike, and the few others by themselves; None when that brings
+        nothing. Then some blocks pass before it is tried again, more each time.
+        """
+        self._paused += 1
+        if self._paused <= self._pause:
+            return None
+        # Here, because a command that only checks a plan need not load a compiler.
+        from rayflume.formats._json_shapes import read_shaped
+
+        known = merge(read_schema(columns), self._empty)
+        found, batch = read_shaped(rows.body, known, evolve=evolve), None
+        if found is not None and found.rows.all():
+            batch = record_batch(_typed(found.table, columns, rows), arrow_schema(columns))
+        elif found is not None and found.rows.mean() >= 1 - _ODD_SHARE:
+            most = rows.part(np.flatnonzero(found.rows))
+            arrays = _typed(found.table, columns, most)
+            batch = self._rejoined(rows, (most, arrays), np.flatnonzero(~found.rows), columns)
+        self._paused = 0
+        self._pause = 0 if batch is not None else min(2 * self._pause + 1, _PAUSE_MAX)
+        return batch
+
     def _apart(
         self, rows: Rows, columns: tuple[Column, ...], evolve: bool
     ) -> pa.RecordBatch | None:
@@ -139,19 +176,34 @@ class JsonFormat:
         plain = plain_rows(rows.body, known, evolve=evolve)
         if plain is None or not 0 < len(plain) - plain.sum() <= len(plain) * _ODD_SHARE:
             return None
-        most, odd = rows.part(np.flatnonzero(plain)), rows.part(np.flatnonzero(~plain))
+        most = rows.part(np.flatnonzero(plain))
         arrays = self._fast(most, columns, evolve)
         if arrays is None:
             return None
+        return self._rejoined(rows, (most, arrays), np.flatnonzero(~plain), columns)
+
+    def _rejoined(
+        self,
+        rows: Rows,
+        most: tuple[Rows, list[pa.Array]],
+        others: Indexes,
+        columns: tuple[Column, ...],
+    ) -> pa.RecordBatch | None:
+        """`most` of the rows, read already, and the `others`, read now; None when those bring new
+        columns.
+        """
+        odd = rows.part(others)
         screen(odd)
-        grown, others = self._careful(odd, columns, evolve, suspect=True)
-        if grown != columns:
-            return None
-        order = rows.rejoin(most, odd)
+        arrays = self._fast(odd, columns, self._evolve) if len(odd.body) else None
+        if arrays is None:
+            grown, arrays = self._careful(odd, columns, self._evolve, suspect=True)
+            if grown != columns:
+                return None
+        order = rows.rejoin(most[0], odd)
+        both = [pa.concat_arrays(pair) for pair in zip(most[1], arrays, strict=True)]
         if order is not None:
-            both = [pa.concat_arrays(pair) for pair in zip(arrays, others, strict=True)]
-            arrays = [array.take(pa.array(order)) for array in both]
-        return record_batch(arrays, arrow_schema(columns))
+            both = [array.take(pa.array(order)) for array in both]
+        return record_batch(both, arrow_schema(columns))
 
     def _careful(
         self, rows: Rows, columns: tuple[Column, ...], evolve: bool, *, suspect: bool = False

@@ -88,6 +88,9 @@ class RegexFormat:
     def declared(self) -> pa.Schema:
         return pa.schema([(column.name, column.type) for column in self._columns])
 
+    def prepare(self) -> None:
+        """Nothing has to be loaded."""
+
     def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded:
         rows = Rows(body)
         rows.drop_unreadable(empty=False)

@@ -40,6 +40,9 @@ class TextFormat:
     def declared(self) -> pa.Schema:
         return pa.schema([(self._columns[0].name, pa.string())])
 
+    def prepare(self) -> None:
+        """Nothing has to be loaded."""
+
     def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded:
         if self._replace and len(body):
             body = _replaced(body)

@@ -270,6 +270,7 @@ class ParquetSink:
         """
         self._lake.storage.check()
         self._lake.schemas.open(self._lake.declared_columns())
+        self._lake.format.prepare()
 
     def begin(self, delivery: str) -> DeliveryWriter:
         return ParquetDelivery(self._lake, delivery)
