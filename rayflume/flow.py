@@ -10,12 +10,12 @@ Every function can be called again after a Retry and goes on where it was.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import pyarrow as pa
+from isal.isal_zlib import crc32
 
 from rayflume.batch import EventBatch, Extent
 from rayflume.clock import Clock
@@ -94,7 +94,7 @@ def pack(batch: EventBatch, route: Route) -> Parcel:
     for share in route.selector.select(batch, list(route.channels)):
         if id(share.batch) not in encoded:
             payload = share.batch.encode()
-            encoded[id(share.batch)] = payload, zlib.crc32(payload)
+            encoded[id(share.batch)] = payload, crc32(payload)
         payload, crc = encoded[id(share.batch)]
         rows, extents = share.batch.num_rows, share.batch.extents
         requests.append((share, PutRequest(route.source, extents, payload, crc, rows)))
@@ -139,7 +139,7 @@ def _begin_streams(parcel: Parcel, route: Route) -> None:
                 )
         if first:
             payload = EventBatch.from_events([]).encode()
-            crc = zlib.crc32(payload)
+            crc = crc32(payload)
             request = PutRequest(route.source, tuple(first.values()), payload, crc, 0)
             _put_required(name, request, parcel, route)
 

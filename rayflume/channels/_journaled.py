@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import socket
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+from isal.isal_zlib import crc32
 
 from rayflume.batch import EventBatch, Extent
 from rayflume.component import Context
@@ -213,7 +213,7 @@ class JournaledChannel:
         if not all(judged.keep):
             batch = EventBatch.decode(payload, extents).select_extents(judged.keep)
             payload, extents = batch.encode(), batch.extents
-            crc = zlib.crc32(payload)
+            crc = crc32(payload)
         start = self._journal.ledger.next_position
         stop = start + judged.rows
         meta = {

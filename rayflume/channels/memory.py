@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import ClassVar
 
+from isal.isal_zlib import crc32
 from pydantic import field_validator
 
 from rayflume.batch import EventBatch, Extent
@@ -110,7 +110,7 @@ class MemoryChannel(JournaledChannel):
         if done:
             payload = EventBatch.from_events([]).encode()
             request = PutRequest(
-                self._context.part, tuple(done), payload, zlib.crc32(payload), 0, skip="as taken"
+                self._context.part, tuple(done), payload, crc32(payload), 0, skip="as taken"
             )
             if self._table.put(request).outcome is not PutOutcome.STORED:
                 return  # the disk of the table is full: the next commit tries again

@@ -20,10 +20,10 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-import zlib
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
+from isal.isal_zlib import crc32
 
 from rayflume.batch import EventBatch
 from rayflume.clock import Clock
@@ -373,7 +373,7 @@ class Journal:
         state = json.dumps(self.ledger.to_json(), separators=(",", ":")).encode()
         self._file, self._active, self._offset = file, name, 0
         self._append(Kind.SEGMENT, meta, b"", 0)
-        seq = self._append(Kind.SNAPSHOT, {}, state, zlib.crc32(state))
+        seq = self._append(Kind.SNAPSHOT, {}, state, crc32(state))
         file.write(self._pending)
         self._pending = []
         file.sync()

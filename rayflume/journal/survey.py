@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from isal.isal_zlib import crc32
 
 from rayflume.interfaces import Disk, Manifest, RowRange, RowRef
 from rayflume.journal import recovery
@@ -239,6 +240,6 @@ def _body_whole(pieces: Pieces, record: Found) -> bool:
     head, crc, length = record.head, 0, 0
     start = record.offset + head.body_offset
     for piece in pieces.of(record.segment, start, start + head.body_length):
-        crc = zlib.crc32(piece, crc)
+        crc = crc32(piece, crc)
         length += len(piece)
     return length == head.body_length and crc == head.body_crc
