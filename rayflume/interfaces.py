@@ -287,13 +287,16 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class ChannelInfo:
-    """What a channel tells of itself. `directory` is None when its rows are only in memory."""
+    """What a channel tells of itself. `directory` is None when its rows are only in memory;
+    `direct`: large records are not in the page cache.
+    """
 
     journal: str
     host_id: str
     directory: Path | None
     durable: bool
     lease_timeout_ms: int = 30_000
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)

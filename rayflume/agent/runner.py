@@ -393,7 +393,7 @@ class SinkRunner(Runner):
         self._sink.open()
         if info.directory is not None and journal_in(info.directory) == info.journal:
             # The journal lies on this host: its rows are read where they are.
-            self._reader = SegmentReader(info.directory)
+            self._reader = SegmentReader(info.directory, direct=info.direct)
 
     def _recover(self) -> None:
         """What earlier lives prepared is finished by the loop like what this one will prepare."""

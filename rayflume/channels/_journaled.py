@@ -53,6 +53,7 @@ class ChannelSetup:
     """What makes one kind of journaled channel differ from another."""
 
     durable: bool
+    direct: bool = False
     minimum_required_space: int = 0
     on_open: Callable[[Ledger], None] | None = None
     on_put: Callable[[int, tuple[Extent, ...]], None] | None = None
@@ -179,6 +180,7 @@ class JournaledChannel:
             self._disk.path(),
             self._setup.durable,
             self._limits.lease_timeout_ms,
+            self._setup.direct,
         )
 
     # -- put ------------------------------------------------------------------------------------

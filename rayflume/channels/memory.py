@@ -77,7 +77,7 @@ class MemoryChannel(JournaledChannel):
         )
         self._behind: deque[tuple[int, Extent]] = deque()
         self._retiring: set[str] = set()
-        setup = ChannelSetup(False, 0, self._load, self._note_put, self._move_on)
+        setup = ChannelSetup(False, False, 0, self._load, self._note_put, self._move_on)
         super().__init__(MemoryDisk(), JournalOptions(limits, _ROWS_SEGMENT_BYTES), context, setup)
 
     @property

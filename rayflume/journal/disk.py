@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from rayflume.errors import NO_ROOM, JournalLocked
+from rayflume.journal.direct import BLOCK_BYTES, DIRECT_BYTES_MIN, DirectWriter
 
 LOCK_NAME = "in_use.lock"
 RESERVE_NAME = "reserve.bin"
@@ -38,33 +39,45 @@ class LocalFile:
     On a full disk `make_room` is asked for so many bytes (True: there is more room now), and the
     write goes on. If that does not help, `close` cuts off what was never synced: nobody was
     promised it, and its blocks are needed.
+
+    `direct` (None: never) writes the whole blocks of large records.
     """
 
     def __init__(
-        self, descriptor: int, make_room: Callable[[int], bool] = lambda wanted: False
+        self,
+        descriptor: int,
+        make_room: Callable[[int], bool] = lambda wanted: False,
+        direct: DirectWriter | None = None,
     ) -> None:
         self._descriptor = descriptor
         self._make_room = make_room
+        self._direct = direct
         self._size = self._reserved = self._synced = 0
         self._no_room = False
 
     def write(self, buffers: Sequence[pa.Buffer | bytes | memoryview]) -> None:
         views = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
-        self._size += sum(len(view) for view in views)
+        place, self._size = self._size, self._size + sum(len(view) for view in views)
         if self._size > self._reserved:
             _reserve(self._descriptor, self._reserved, self._size + RESERVE_BYTES)
             self._reserved = self._size + RESERVE_BYTES
-        while views:
-            written = self._writev(views[:_IOV_MAX])
-            while views and written >= len(views[0]):
-                written -= len(views.pop(0))
-            if views and written:
-                views[0] = views[0][written:]
+        if self._direct is not None and self._size - place >= DIRECT_BYTES_MIN:
+            # Only whole blocks can be written so; the rest goes through the page cache.
+            self._write(_cut(views, -place % BLOCK_BYTES), place)
+            place = self._size - sum(len(view) for view in views)
+            place += _dropped(views, self._direct.write(views, place))
+        self._write(views, place)
 
-    def _writev(self, views: list[memoryview]) -> int:
+    def _write(self, views: list[memoryview], place: int) -> None:
+        while views:
+            written = self._writev(views[:_IOV_MAX], place)
+            _dropped(views, written)
+            place += written
+
+    def _writev(self, views: list[memoryview], place: int) -> int:
         while True:
             try:
-                return os.writev(self._descriptor, views)
+                return os.pwritev(self._descriptor, views, place)
             except OSError as error:
                 wanted = sum(len(view) for view in views) + ROOM_STEP_BYTES
                 if error.errno not in NO_ROOM or not self._make_room(wanted):
@@ -72,8 +85,7 @@ class LocalFile:
                     raise
                 # Who filled the disk is at it still: most of the room is taken at once. Not all: a
                 # file may need a block more than was given back, and would then get none.
-                end = os.fstat(self._descriptor).st_size
-                _reserve(self._descriptor, end, end + wanted - ROOM_STEP_BYTES // 2)
+                _reserve(self._descriptor, place, place + wanted - ROOM_STEP_BYTES // 2)
 
     def sync(self) -> None:
         try:
@@ -89,6 +101,29 @@ class LocalFile:
             size = os.fstat(self._descriptor).st_size
             os.ftruncate(self._descriptor, self._synced if self._no_room else size)
         os.close(self._descriptor)
+        if self._direct is not None:
+            self._direct.close()
+
+
+def _dropped(views: list[memoryview], count: int) -> int:
+    """Take the first bytes off some views; how many those were."""
+    left = count
+    while views and left >= len(views[0]):
+        left -= len(views.pop(0))
+    if left:
+        views[0] = views[0][left:]
+    return count
+
+
+def _cut(views: list[memoryview], count: int) -> list[memoryview]:
+    """The same, and those bytes."""
+    cut: list[memoryview] = []
+    left = count
+    for view in views:
+        cut.append(view[:left])
+        left -= len(cut[-1])
+    _dropped(views, count)
+    return [view for view in cut if len(view)]
 
 
 def _reserve(descriptor: int, start: int, stop: int) -> None:
@@ -167,11 +202,12 @@ class LocalDisk:
 
     `reserve_bytes` are kept back while it is locked and after, and given back to whoever writes
     when the disk is full; `free_bytes` does not count them, and counts nothing before they are
-    there again.
+    there again. `direct`: large records are written past the page cache.
     """
 
-    def __init__(self, directory: Path, reserve_bytes: int = 0) -> None:
+    def __init__(self, directory: Path, reserve_bytes: int = 0, *, direct: bool = False) -> None:
         self._directory = directory
+        self._direct = direct
         self._lock: int | None = None
         self._kept = _Reserve(directory / RESERVE_NAME, reserve_bytes)
         self._opened: _Opened | None = None
@@ -215,7 +251,7 @@ class LocalDisk:
             self._opened = None
 
     def create(self, name: str) -> LocalFile:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._let_go(name)
         try:
             descriptor = os.open(self._directory / name, flags, 0o600)
@@ -223,7 +259,8 @@ class LocalDisk:
             if error.errno not in NO_ROOM or not self._kept.give_back(ROOM_STEP_BYTES):
                 raise
             descriptor = os.open(self._directory / name, flags, 0o600)
-        return LocalFile(descriptor, self._kept.give_back)
+        direct = DirectWriter(self._directory / name) if self._direct else None
+        return LocalFile(descriptor, self._kept.give_back, direct)
 
     def sync(self, name: str, start: int = 0) -> None:
         with (self._directory / name).open("r+b", buffering=0) as file:

@@ -1,21 +1,24 @@
-"""A sink's way to the rows of a journal that lies on its own host: mapped files, no call, no
-copy.
+"""A sink's way to the rows of a journal that lies on its own host: no call, and where they are in
+the page cache no copy.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
 from rayflume.batch import EventBatch
 from rayflume.interfaces import RowRef
+from rayflume.journal.direct import DIRECT_BYTES_MIN, DirectReader, Memory
 from rayflume.journal.segment import Kind, body_of, decode_head, extents_from_json
 
 _OPEN_MAX = 4
 """Few, because the space of a removed segment is free only once nobody maps it."""
 _OPENING_BYTES = 65_536
+T = TypeVar("T")
 
 
 class RowsUnreadable(Exception):
@@ -55,19 +58,34 @@ def journal_in(directory: Path) -> str:
 
 
 class SegmentReader:
-    """Reads records of the segments in a directory. One thread uses it."""
+    """Reads records of the segments in a directory. One thread uses it.
 
-    def __init__(self, directory: Path) -> None:
+    `direct`: large records were written past the page cache, and are read so.
+    """
+
+    def __init__(self, directory: Path, *, direct: bool = False) -> None:
         self._directory = directory
         self._maps: OrderedDict[str, pa.MemoryMappedFile] = OrderedDict()
+        self._past_cache: OrderedDict[str, DirectReader] | None = OrderedDict() if direct else None
+        self._memory = Memory()
 
     def read(self, ref: RowRef) -> EventBatch:
         """The rows of `ref`. Raises FileNotFoundError if the segment is gone, RowsUnreadable."""
+        if self._past_cache is not None and ref.length >= DIRECT_BYTES_MIN:
+            record = self._reader(self._past_cache, ref.segment).read(ref.offset, ref.length)
+            return decode_rows(record, ref)
         mapped = self._map(ref.segment, ref.offset + ref.length)
         if mapped is None or mapped.size() < ref.offset:
             raise RowsUnreadable(f"{ref.segment} ends before {ref.offset}")
         mapped.seek(ref.offset)
         return decode_rows(mapped.read_buffer(ref.length), ref)
+
+    def _reader(self, opened: OrderedDict[str, DirectReader], segment: str) -> DirectReader:
+        reader = opened.pop(segment, None)
+        if reader is None:
+            reader = DirectReader(self._directory / segment, self._memory)
+        _keep(opened, segment, reader)
+        return reader
 
     def _map(self, segment: str, size: int) -> pa.MemoryMappedFile | None:
         mapped = self._maps.pop(segment, None)
@@ -77,10 +95,16 @@ class SegmentReader:
             if path.stat().st_size == 0:
                 return None
             mapped = pa.memory_map(str(path), "r")
-        self._maps[segment] = mapped
-        while len(self._maps) > _OPEN_MAX:
-            self._maps.popitem(last=False)
+        _keep(self._maps, segment, mapped)
         return mapped
 
     def close(self) -> None:
         self._maps.clear()
+        if self._past_cache is not None:
+            self._past_cache.clear()
+
+
+def _keep(opened: OrderedDict[str, T], segment: str, file: T) -> None:
+    opened[segment] = file
+    while len(opened) > _OPEN_MAX:
+        opened.popitem(last=False)
