@@ -31,6 +31,7 @@ from rayflume.formats._json_kernel import (
     read_rows,
 )
 from rayflume.formats._rows import Mask, not_utf8
+from rayflume.formats._texts import bits, no_spans, texts
 
 ROWS_MIN = 64
 """With fewer rows of a shape the reader is as fast."""
@@ -128,7 +129,7 @@ class _Block:
         size = len(self._slots), len(body)
         self._columns = Columns(
             np.zeros(size, dtype=np.bool_),
-            np.tile(np.repeat(self._offsets[:-1], 2), (size[0], 1)),
+            no_spans(self._offsets, size[0]),
             np.empty(size, dtype=np.int64),
             np.empty(size, dtype=np.float64),
             np.zeros(size[0], dtype=np.bool_),
@@ -175,28 +176,16 @@ class _Block:
         rows, valid = len(self.done), self._columns.valid[slot]
         if not valid.any():
             return pa.nulls(rows, field.type)
-        bits = None if valid.all() else pa.array(valid).buffers()[1]
         if field.type == pa.bool_():
             return pa.array(self._columns.integers[slot] == 1, mask=~valid)
         if pa.types.is_string(field.type) or self._columns.long[slot]:
-            text = self._text(slot, bits)
+            text = texts(self._buffer, self._columns.spans[slot], valid)
             return text if pa.types.is_string(field.type) else text.cast(field.type)
         numbers = (
             self._columns.integers if pa.types.is_integer(field.type) else self._columns.doubles
         )
-        return pa.Array.from_buffers(field.type, rows, [bits, pa.py_buffer(numbers[slot])])
-
-    def _text(self, slot: int, bits: pa.Buffer | None) -> pa.StringArray:
-        """The texts of a column, copied together."""
-        rows = len(self.done)
-        # Texts and the gaps between them are one array over the block: every second one is wanted.
-        both = pa.StringArray.from_buffers(
-            2 * rows - 1, pa.py_buffer(self._columns.spans[slot]), self._buffer
-        )
-        wanted = np.zeros(2 * rows - 1, dtype=np.bool_)
-        wanted[0::2] = True
-        texts = both.filter(pa.array(wanted))
-        return pa.StringArray.from_buffers(rows, *texts.buffers()[1:], bits)
+        buffers = [bits(valid), pa.py_buffer(numbers[slot])]
+        return pa.Array.from_buffers(field.type, rows, buffers)
 
 
 def _kind(column: pa.DataType | None, quoted: bool) -> int | None:

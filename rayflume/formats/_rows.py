@@ -146,3 +146,13 @@ def joined(first: Decoded, second: Decoded, offset: int) -> Decoded:
     ]
     bad = first.bad + tuple((row + offset, reason) for row, reason in second.bad)
     return Decoded(table, pa.array(np.concatenate([places[0], places[1] + offset])), bad)
+
+
+def interleaved(first: Decoded, second: Decoded) -> Decoded:
+    """Two results of one schema, of different rows of one input, as one."""
+    assert first.rows is not None and second.rows is not None
+    rows = np.concatenate([np.asarray(first.rows), np.asarray(second.rows)])
+    order = np.argsort(rows)
+    both = pa.concat_batches([first.table, second.table])
+    bad = tuple(sorted((*first.bad, *second.bad)))
+    return Decoded(both.take(pa.array(order)), pa.array(rows[order]) if bad else None, bad)

@@ -4,6 +4,9 @@ r"""Access logs of Apache and nginx, combined and common format, all fields type
 
 Text is kept as it was logged, escapes included: the server wrote `\"` for a quote inside a field.
 A last field that was cut off before its closing quote is taken as far as it goes.
+
+A regular expression says what a line is. Plain lines, which are nearly all, are read by machine
+code (_log_lines), to the same columns and ten times as fast.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import pyarrow.compute as pc
 
 from rayflume.component import Component, Context, component
 from rayflume.formats._columns import finish, null_where, wanted
-from rayflume.formats._rows import Mask, Rows
+from rayflume.formats._rows import Mask, Rows, interleaved
 from rayflume.interfaces import Decoded
 from rayflume.schema import TIMESTAMP, Column
 
@@ -69,21 +72,45 @@ class CombinedLogFormat:
         return pa.schema([(column.name, column.type) for column in COLUMNS])
 
     def prepare(self) -> None:
-        """Nothing has to be loaded."""
+        """Load the machine code; its first process on a host makes it, which takes seconds."""
+        from rayflume.formats._log_lines import prepare
+
+        prepare()
 
     def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded:
+        # Here, because a command that only checks a plan need not load a compiler.
+        from rayflume.formats._log_lines import read_plain
+
+        columns = wanted(COLUMNS, schema)
+        plain = read_plain(body)
+        if plain.rows.all():
+            return (
+                finish(Rows(body), plain.arrays, columns)
+                if len(body)
+                else _odd(Rows(body), columns)
+            )
         rows = Rows(body)
-        rows.drop_unreadable()
-        found = pc.extract_regex(rows.text(), _LINE)
-        if found.null_count:
-            rows.drop(np.asarray(found.is_null()), NO_MATCH)
-            found = found.drop_null()
-        times, bad = parse_times(found.field("time"))
-        if bad.any():
-            rows.drop(bad, BAD_TIME)
-            good = pa.array(~bad)
-            found, times = found.filter(good), times.filter(good)
-        return finish(rows, _arrays(found, times), wanted(COLUMNS, schema))
+        odd = _odd(rows.part(np.flatnonzero(~plain.rows)), columns)
+        if not plain.rows.any():
+            return odd
+        return interleaved(
+            finish(rows.part(np.flatnonzero(plain.rows)), plain.arrays, columns), odd
+        )
+
+
+def _odd(rows: Rows, columns: tuple[Column, ...]) -> Decoded:
+    """Lines as the regular expression has them."""
+    rows.drop_unreadable()
+    found = pc.extract_regex(rows.text(), _LINE)
+    if found.null_count:
+        rows.drop(np.asarray(found.is_null()), NO_MATCH)
+        found = found.drop_null()
+    times, bad = parse_times(found.field("time"))
+    if bad.any():
+        rows.drop(bad, BAD_TIME)
+        good = pa.array(~bad)
+        found, times = found.filter(good), times.filter(good)
+    return finish(rows, _arrays(found, times), columns)
 
 
 def _arrays(found: pa.StructArray, times: pa.TimestampArray) -> dict[str, pa.Array]:
