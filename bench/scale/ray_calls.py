@@ -12,12 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayflume.agent import cluster
 from rayflume.agent.placement import CHANNEL_THREADS
 
 ROUNDS = 3
-POLLED = 4
+STARTED, POLLED = 12, 4
 STATUS: dict[str, Any] = {
     "state": "running",
     "last_error": None,
@@ -72,11 +73,27 @@ def _put(part: Any, payload: bytes, calls: int, in_flight: int = 4) -> None:  # 
     ray.get(waiting)
 
 
+def _started() -> tuple[list[Any], float]:
+    """Named parts, placed as cluster.RayHost does it; the median ms that a start blocks."""
+    took = []
+    parts = []
+    for i in range(STARTED):
+        begun = time.perf_counter()
+        where = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        named = Part.options(name=f"part/{i}", lifetime="detached", scheduling_strategy=where)
+        parts.append(named.remote())
+        took.append((time.perf_counter() - begun) * 1e3)
+    return parts, statistics.median(took)
+
+
 def main() -> None:
     cluster.connect(None)
     try:
-        parts = [Part.remote() for _ in range(POLLED)]
+        parts, start_ms = _started()
         ray.get([part.status.remote() for part in parts])
+        for part in parts[POLLED:]:
+            ray.kill(part)
+        parts = parts[:POLLED]
         small, large = os.urandom(448 * 1024), os.urandom(8 * 2**20)
         kinds: dict[str, tuple[int, Callable[[], None]]] = {
             "status, one after the other": (500, lambda: _one_by_one(parts[0], 500)),
@@ -91,6 +108,7 @@ def main() -> None:
             share = POLLED if "at once" in name else 1
             wall, here, there = (statistics.median(column) for column in zip(*found, strict=True))
             print(f"| {name} | {wall:.2f} | {here:.2f} | {there * share:.2f} |", flush=True)
+        print(f"| start of a named actor, median of {STARTED} | {start_ms:.2f} | | |")
     finally:
         cluster.disconnect()
 
