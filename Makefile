@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest
 LONG := integration or exhaustive or ray or s3 or slow
 PATHS := rayflume tests bench jobs notebooks
 
-.PHONY: help install demo test test-unit test-rest test-all simulate chaos lint format docs bench clean
+.PHONY: help install demo test test-unit test-rest test-all simulate chaos lint format docs bench scale clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo "make simulate   schedules with faults in one thread: SEEDS=100000"
 	@echo "make chaos      three Ray nodes, processes that die, rows counted: SEED=1 FAULTS=200 STORE=both"
 	@echo "make bench      MB/s against bare pyarrow"
+	@echo "make scale      how the cost of a decision grows up to 1,000 nodes; no Ray, four minutes"
 	@echo "make docs       write docs/components.md and conf/reference/ anew"
 	@echo "make test-all   lint, then all tests"
 	@echo "make clean      remove what demo, tests and bench wrote; .venv stays"
@@ -89,6 +90,10 @@ chaos: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench.run
+
+# Simulated, in one process. Exit code 1: a kind of decision grows faster than n log n.
+scale: $(STAMP)
+	$(BIN)/python -m bench.scale
 
 clean:
 	rm -rf demo bench/data chaos-results .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -22,13 +22,10 @@ from rayflume.agent.actors import NAMESPACE, Assignment, ChannelProxy, PartActor
 from rayflume.agent.control import Control, Watch
 from rayflume.agent.parts import Place, Status
 from rayflume.agent.placement import (
+    Round,
     actor_options,
     alive_nodes,
-    begin_journal,
     expand,
-    find_journal,
-    find_node,
-    pin_source,
     store,
     with_present_nodes,
 )
@@ -96,6 +93,7 @@ class RayHost:
         self._handles: dict[Key, Any] = {}
         self._asked: dict[Key, tuple[Any, int]] = {}
         self._last: dict[Key, Status] = {}
+        self._round: Round | None = None
         self._clock = SystemClock()
 
     def adopt(self, key: Key) -> bool:
@@ -109,20 +107,17 @@ class RayHost:
 
     def start(self, key: Key) -> None:
         part = self._plans[key]
-        node = find_node(part, key[1], self._record)
-        if part.kind == "channel" and not node:
-            node = find_journal(part, self._record)
-        if part.kind == "source" and not node:
-            node = pin_source(part, key[1], self._record)
-        if part.kind == "channel" and not node:
-            node = begin_journal(part, self._record)
+        if self._round is None:
+            self._round = Round(self._record, self._plans)
+        node = self._round.node_of(key)
         agent = self._record.plan.agent
         channel = self._record.plan.channels.get(part.channel)
         grouped = channel is not None and channel.placement.per_node
         place = Place(self._record.plan, part, key[1], node, grouped)
         channels = self._channels(part, key[1])
         assignment = Assignment(place, channels, self._record.plan.orphan_after_ms)
-        options = actor_options(part, key[1], agent, node)
+        name = actor_name(agent, part.name, key[1])
+        options = actor_options(part, name, node or self._round.spread_of(key))
         try:
             self._handles[key] = ray.remote(PartActor).options(**options).remote(assignment)
         except (RayError, ValueError) as error:
@@ -149,6 +144,7 @@ class RayHost:
     def join(self, record: Record) -> list[Key]:
         """Nodes have joined: take over the record; returns the sinks that must start anew."""
         self._record, self._plans = record, expand(record)
+        self._round = None
         shared = {n for n, part in record.plan.channels.items() if part.placement.per_node}
         return [k for k, p in self._plans.items() if p.kind == "sink" and p.channel in shared]
 
@@ -177,6 +173,7 @@ class RayHost:
             return _SILENT
 
     def statuses(self, keys: list[Key]) -> Mapping[Key, Status | None]:
+        self._round = None  # a new one begins with the question how all are
         now_ms = self._clock.monotonic_ms()
         for key in keys:
             if key in self._handles and key not in self._asked:

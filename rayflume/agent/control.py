@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from rayflume.interfaces import Json
 log = logging.getLogger(__name__)
 
 TICK_MS = 100
+ASK_AGAIN_MS = 5_000
 
 
 class Host(Protocol):
@@ -88,15 +89,26 @@ class Control:
     def tick(self) -> None:
         """One round: ask all parts, decide, do."""
         with self._lock:
-            asked = [key for key in self.supervisor.keys if self.supervisor.alive(key)]
-            statuses = self._host.statuses(asked)
-            now_ms = self._clock.monotonic_ms()
-            for key, status in statuses.items():
-                self.supervisor.observe(key, status, now_ms)
-                if status is not None:
-                    self._last[key] = status
-            for action in self.supervisor.actions(now_ms):
+            asked_ms = now_ms = self._ask()
+            actions = self.supervisor.actions(now_ms)
+            for i, action in enumerate(actions):
+                if self._clock.monotonic_ms() - asked_ms >= ASK_AGAIN_MS:
+                    # Thousands of starts take minutes, and who is not asked for so long stops.
+                    asked_ms = self._ask({action.key for action in actions[i:]})
                 self._do(action, now_ms)
+
+    def _ask(self, without: Set[Key] = frozenset()) -> int:
+        """Ask the parts how they are, but those of which something else is to be done first.
+        Returns when that was.
+        """
+        keys = [key for key in self.supervisor.keys if self.supervisor.alive(key)]
+        statuses = self._host.statuses([key for key in keys if key not in without])
+        now_ms = self._clock.monotonic_ms()
+        for key, status in statuses.items():
+            self.supervisor.observe(key, status, now_ms)
+            if status is not None:
+                self._last[key] = status
+        return now_ms
 
     def _do(self, action: Action, now_ms: int) -> None:
         key = action.key

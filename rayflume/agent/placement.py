@@ -18,18 +18,21 @@ from ray.exceptions import RayError
 from ray.experimental import internal_kv
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from rayflume.agent.actors import NAMESPACE, actor_name
+from rayflume.agent.actors import NAMESPACE
+from rayflume.agent.nodes import Nodes, first_node, fixed_node, is_fixed, pin_name, pins
 from rayflume.agent.parts import host_id
 from rayflume.agent.plan_store import PlanStore, Record, joined
 from rayflume.agent.supervisor import Key
+from rayflume.clock import SystemClock
 from rayflume.config import PartPlan, component_of
-from rayflume.errors import ChannelClosed, ConfigError
+from rayflume.errors import ChannelClosed
 
 log = logging.getLogger(__name__)
 
 CHANNEL_THREADS = 64
 PART_THREADS = 4
 ASK_S = 30
+LOOK_AGAIN_MS = 1_000
 
 
 class RayKeyValue:
@@ -69,80 +72,9 @@ def expand(record: Record) -> dict[Key, PartPlan]:
     return keys
 
 
-def find_node(part: PartPlan, replica: int, record: Record) -> str:
-    """The node a replica must run on, "" when Ray may choose. Raises ConfigError: no such node."""
-    nodes = alive_nodes()
-    if part.placement.per_node:
-        wanted = record.nodes[replica]
-        if wanted not in nodes:
-            raise ChannelClosed(f"the node {wanted[:8]} of {part.name}/{replica} is gone")
-        return wanted
-    where = part.placement.node
-    if isinstance(where, str):
-        for node_id, node in nodes.items():
-            if where in (node_id, node["NodeManagerAddress"], node["NodeManagerHostname"]):
-                return node_id
-        known = ", ".join(str(node["NodeManagerAddress"]) for node in nodes.values())
-        raise ConfigError(f"{part.where}.placement.node: no node {where!r}; there are: {known}")
-    return ""
-
-
-def nodes_that_fit(part: PartPlan) -> list[str]:
-    """All living nodes with the labels a part asks for, in a stable order."""
-    wanted = part.placement.node
-    return [
-        node
-        for node, facts in alive_nodes().items()
-        if not isinstance(wanted, Mapping)
-        or wanted.items() <= dict(facts.get("Labels", {})).items()
-    ]
-
-
-def pin_source(part: PartPlan, replica: int, record: Record) -> str:
-    """The node on which a source without a fixed place stays: where it was started first.
-
-    Its files are there, and the names of its streams begin with that host. Raises ChannelClosed
-    (try again later) while that host is gone.
-    """
-    agent, name = record.plan.agent, f"{part.name}/{replica}"
-    kept = store().load(agent) or record
-    if name not in kept.pinned:
-        node = _first_node(part, replica)
-        hosts = {**kept.hosts, **hosts_of([node])}
-        store().change(agent, pinned={**kept.pinned, name: node}, hosts=hosts)
-        return node
-    node = _node_again(kept.pinned[name], kept)
-    if not node:
-        gone = kept.pinned[name][:8]
-        raise ChannelClosed(f"the node {gone} that {name} reads on is gone: waiting")
-    if node != kept.pinned[name]:
-        store().change(agent, pinned={**kept.pinned, name: node})
-    return node
-
-
-def _first_node(part: PartPlan, replica: int) -> str:
-    here = ray.get_runtime_context().get_node_id()
-    fits = nodes_that_fit(part)
-    if not fits:
-        wanted = part.placement.node
-        raise ChannelClosed(f"no living node has the labels {wanted} that {part.name} asks for")
-    if not part.placement.spread and here in fits:
-        return str(here)
-    return fits[replica % len(fits)] if part.placement.spread else fits[0]
-
-
-def _node_again(node: str, record: Record) -> str:
-    """A node, or the one that its host has joined as since; "" while there is none. Blocks."""
-    nodes = alive_nodes()
-    if node in nodes:
-        return node
-    host = record.hosts.get(node)
-    if host is None:
-        return ""
-    hosts = {**record.hosts, **hosts_of(other for other in nodes if other not in record.hosts)}
-    if hosts != record.hosts:
-        store().change(record.plan.agent, hosts=hosts)
-    return next((other for other in nodes if hosts.get(other) == host), "")
+def nodes_now() -> Nodes:
+    """A look at the living nodes, from this one."""
+    return Nodes(alive_nodes(), str(ray.get_runtime_context().get_node_id()))
 
 
 def hosts_of(nodes: Iterable[str]) -> dict[str, str]:
@@ -150,7 +82,7 @@ def hosts_of(nodes: Iterable[str]) -> dict[str, str]:
     return _ask_nodes(host_id, nodes)
 
 
-def _ask_nodes(question: Any, nodes: Iterable[str], *args: str) -> dict[str, Any]:  # noqa: ANN401
+def _ask_nodes(question: Any, nodes: Iterable[str], *args: object) -> dict[str, Any]:  # noqa: ANN401
     """What a function returns on each node; a node that does not answer is left out. Blocks."""
     ask = ray.remote(num_cpus=0)(question)
     replies = {
@@ -175,7 +107,8 @@ def with_present_nodes(record: Record, twins: Set[str] = frozenset()) -> Record:
     and so is a second one of a host (see plan_store.joined).
     """
     alive = alive_nodes()
-    new = [node for node in alive if node not in record.nodes]
+    placed = set(record.nodes)
+    new = [node for node in alive if node not in placed]
     if not new:
         return record
     asked = hosts_of(node for node in new if node not in record.hosts)
@@ -184,14 +117,15 @@ def with_present_nodes(record: Record, twins: Set[str] = frozenset()) -> Record:
     nodes = joined(known, set(alive), list(hosts), twins)
     if nodes == record.nodes and not asked:
         return record
-    return store().change(record.plan.agent, nodes=nodes, hosts=known.hosts) or record
+    store().add(record.plan.agent, hosts=known.hosts)
+    return store().change(record.plan.agent, nodes=nodes) or record
 
 
-def actor_options(part: PartPlan, replica: int, agent: str, node: str) -> dict[str, Any]:
-    """Options for `ray.remote` of one part."""
+def actor_options(part: PartPlan, name: str, node: str) -> dict[str, Any]:
+    """Options for `ray.remote` of one part; `name`: see actors.actor_name."""
     placement = part.placement
     options: dict[str, Any] = {
-        "name": actor_name(agent, part.name, replica),
+        "name": name,
         "namespace": NAMESPACE,
         "lifetime": "detached",
         "max_restarts": 0,
@@ -207,52 +141,149 @@ def actor_options(part: PartPlan, replica: int, agent: str, node: str) -> dict[s
         options["label_selector"] = dict(placement.node)
     if node:
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
-    elif placement.spread and (fits := nodes_that_fit(part)):
-        # Ray's SPREAD and its soft affinity are hints: both put two replicas on one node. The
-        # choice is made anew at each start, so it holds only while that node lives.
-        choice = fits[replica % len(fits)]
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(choice, soft=False)
     return options
 
 
-def _has_journal(directory: str) -> bool:
-    path = Path(directory)
-    return path.is_dir() and any(path.glob("segment-*.log"))
+def _has_journals(directories: Mapping[str, str]) -> list[str]:
+    """Channels that have a journal on this host. `directories`: channel -> its directory."""
+    return [name for name, place in directories.items() if any(Path(place).glob("segment-*.log"))]
 
 
-def find_journal(part: PartPlan, record: Record) -> str:
-    """The node whose disk has a channel's journal; "" when no node has one and it may be begun
-    anywhere. Blocks.
+class Round:
+    """Where the parts go that are started in one round of the supervisor.
 
-    Raises ChannelClosed (try again later) when there was one and no living node has it.
+    The nodes are looked at, asked for journals and noted for all of them together: what a single
+    start costs does not depend on how many there are.
     """
-    directory = getattr(component_of(part), "directory", None)
-    if directory is None:
-        return ""
-    path = str((record.plan.directory / Path(directory).expanduser()).absolute())
-    answers = _ask_nodes(_has_journal, nodes_that_fit(part), path)
-    for node, has in answers.items():
-        if has:
-            return node
-    journals = (store().load(record.plan.agent) or record).journals
-    if part.name not in journals:
-        return ""
-    if journals[part.name] in answers:
-        return journals[part.name]  # it was to be begun there, and that host says it never was
-    raise ChannelClosed(
-        f"no living node has the journal of channel {part.name} in {path}: waiting for its "
-        "node; to begin an empty one, start the agent with --new-journal"
-    )
 
+    def __init__(self, record: Record, plans: Mapping[Key, PartPlan]) -> None:
+        self._record = record
+        self._plans = plans
+        self._kept = store().load(record.plan.agent) or record
+        self._clock = SystemClock()
+        self._nodes, self._looked_ms = nodes_now(), self._clock.monotonic_ms()
+        self._pinned = False
+        self._journals: dict[str, list[str]] | None = None
+        """Channel -> nodes that have its journal."""
+        self._answered: set[str] = set()
 
-def begin_journal(part: PartPlan, record: Record) -> str:
-    """The node where a channel begins its first journal, noted before it can hold a row: from now
-    on no other node may begin one.
-    """
-    fits, here = nodes_that_fit(part), str(ray.get_runtime_context().get_node_id())
-    if not fits:
-        raise ChannelClosed(f"no living node has the labels that channel {part.name} asks for")
-    node = here if here in fits else fits[0]
-    kept = store().load(record.plan.agent) or record
-    store().change(record.plan.agent, journals={**kept.journals, part.name: node})
-    return node
+    def nodes(self) -> Nodes:
+        """The nodes as they were a moment ago: a round of thousands of starts takes minutes."""
+        now_ms = self._clock.monotonic_ms()
+        if now_ms - self._looked_ms > LOOK_AGAIN_MS:
+            self._nodes, self._looked_ms = nodes_now(), now_ms
+        return self._nodes
+
+    def node_of(self, key: Key) -> str:
+        """The node where a part is to be started, "" when Ray may choose. Blocks.
+
+        Raises ConfigError, or ChannelClosed: try again later.
+        """
+        part, nodes = self._plans[key], self.nodes()
+        node = fixed_node(part, key[1], self._record, nodes)
+        if part.kind == "channel" and not node:
+            node = self._journal_of(part) or self._begin_journal(part)
+        if part.kind == "source" and not node:
+            node = self._pin_of(key)
+        return node
+
+    def spread_of(self, key: Key) -> str:
+        """The node of a part that may run on any, when its replicas are to be spread; else ""."""
+        # Ray's SPREAD and its soft affinity are hints: both put two replicas on one node. The
+        # choice is made anew at each start, so it holds only while that node lives.
+        part = self._plans[key]
+        fits = self.nodes().fitting(part) if part.placement.spread else ()
+        return fits[key[1] % len(fits)] if fits else ""
+
+    # -- sources --------------------------------------------------------------------------------
+
+    def _pin_of(self, key: Key) -> str:
+        """The node on which a source without a fixed place stays: where it was started first.
+
+        Its files are there, and the names of its streams begin with that host. Raises ChannelClosed
+        (try again later) while that host is gone.
+        """
+        if not self._pinned:
+            self._pin_all()
+            self._pinned = True
+        name = pin_name(key)
+        if name not in self._kept.pinned:
+            first_node(self._plans[key], key[1], self.nodes())
+            self._pin_all()  # a node that fits has joined since
+        node = self._kept.pinned.get(name, "")
+        if node not in self.nodes():
+            raise ChannelClosed(f"the node {node[:8]} that {name} reads on is gone: waiting")
+        return node
+
+    def _pin_all(self) -> None:
+        nodes, hosts = self.nodes(), dict[str, str]()
+        if any(node not in nodes for node in self._kept.pinned.values()):
+            hosts = hosts_of(node for node in nodes if node not in self._kept.hosts)
+        known = replace(self._kept, hosts={**self._kept.hosts, **hosts})
+        pinned = pins(self._plans, known, nodes)
+        hosts |= hosts_of(set(pinned.values()) - known.hosts.keys())
+        if hosts or pinned:
+            more = {"pinned": pinned, "hosts": hosts}
+            self._kept = store().add(self._record.plan.agent, **more) or self._kept
+
+    # -- channels -------------------------------------------------------------------------------
+
+    def _journal_of(self, part: PartPlan) -> str:
+        """The node whose disk has a channel's journal; "" when no node has one and it may be begun
+        anywhere. Blocks.
+
+        Raises ChannelClosed (try again later) when there was one and no living node has it.
+        """
+        path = self._directory(part)
+        if not path:
+            return ""
+        if self._journals is None:
+            self._journals = self._ask_journals()
+        nodes = self.nodes()
+        for node in self._journals.get(part.name, ()):
+            if nodes.fits(node, part):
+                return node
+        begun = self._kept.journals.get(part.name)
+        if begun is None:
+            return ""
+        if begun in self._answered and nodes.fits(begun, part):
+            return begun  # it was to be begun there, and that host says it never was
+        raise ChannelClosed(
+            f"no living node has the journal of channel {part.name} in {path}: waiting for its "
+            "node; to begin an empty one, start the agent with --new-journal"
+        )
+
+    def _directory(self, part: PartPlan) -> str:
+        directory = getattr(component_of(part), "directory", None)
+        if directory is None:
+            return ""
+        return str((self._record.plan.directory / Path(directory).expanduser()).absolute())
+
+    def _ask_journals(self) -> dict[str, list[str]]:
+        asked: dict[str, str] = {}
+        fits: dict[str, None] = {}
+        for part in self._plans.values():
+            free = part.kind == "channel" and not is_fixed(part)
+            if free and (place := self._directory(part)):
+                asked[part.name] = place
+                fits |= dict.fromkeys(self.nodes().fitting(part))
+        answers = _ask_nodes(_has_journals, fits, asked)
+        self._answered = set(answers)
+        found: dict[str, list[str]] = {}
+        for node, names in answers.items():
+            for name in names:
+                found.setdefault(name, []).append(node)
+        return found
+
+    def _begin_journal(self, part: PartPlan) -> str:
+        """The node where a channel begins its first journal, noted before it can hold a row: from
+        now on no other node may begin one.
+        """
+        nodes = self.nodes()
+        fits = nodes.fitting(part)
+        if not fits:
+            raise ChannelClosed(f"no living node has the labels that channel {part.name} asks for")
+        node = nodes.here if nodes.fits(nodes.here, part) else fits[0]
+        agent = self._record.plan.agent
+        self._kept = store().add(agent, journals={part.name: node}) or self._kept
+        return node

@@ -7,6 +7,7 @@ it was written, so no secret is in it.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -54,21 +55,30 @@ def joined(
     A host that is back is seen before its dead node is noticed: a node whose host has a living one
     already is left out, unless it is in `twins`, those that stayed beside it for long.
     """
-    nodes = list(record.nodes)
+    nodes, known = list(record.nodes), set(record.nodes)
+    places: dict[str, list[int]] = {}
+    """Host -> where its nodes stand."""
+    for i, node in enumerate(nodes):
+        if node in record.hosts:
+            places.setdefault(record.hosts[node], []).append(i)
     for node in new:
         host = record.hosts.get(node)
-        same = [i for i, n in enumerate(nodes) if host is not None and record.hosts.get(n) == host]
+        same = places.setdefault(host, []) if host is not None else []
         dead = [i for i in same if nodes[i] not in alive]
-        living = [i for i in same if nodes[i] in alive and nodes[i] in record.nodes]
+        living = [i for i in same if nodes[i] in alive and nodes[i] in known]
         if dead:
             nodes[dead[0]] = node
         elif not living or node in twins:
+            same.append(len(nodes))
             nodes.append(node)
     return tuple(nodes)
 
 
 class PlanStore:
     """Records by agent name."""
+
+    changing = threading.Lock()
+    """Of all stores of this process: a change reads, and writes what it read."""
 
     def __init__(self, store: KeyValue) -> None:
         self._store = store
@@ -85,11 +95,22 @@ class PlanStore:
 
     def change(self, agent: str, **changes: object) -> Record | None:
         """Change fields of a record that is there."""
-        record = self.load(agent)
-        if record is not None:
-            record = replace(record, **changes)  # type: ignore[arg-type]
-            self.save(record)
-        return record
+        with self.changing:
+            record = self.load(agent)
+            if record is not None:
+                record = replace(record, **changes)  # type: ignore[arg-type]
+                self.save(record)
+            return record
+
+    def add(self, agent: str, **more: Mapping[str, str]) -> Record | None:
+        """Add entries to `journals`, `pinned` or `hosts` of a record that is there."""
+        with self.changing:
+            record = self.load(agent)
+            if record is not None:
+                added = {name: {**getattr(record, name), **more[name]} for name in more}
+                record = replace(record, **added)  # type: ignore[arg-type]
+                self.save(record)
+            return record
 
     def delete(self, agent: str) -> None:
         """Forget an agent."""

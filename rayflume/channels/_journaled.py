@@ -262,7 +262,7 @@ class JournaledChannel:
 
     def positions(self, prefix: str) -> dict[str, StreamPosition]:
         with self._open_ledger() as ledger:
-            found = {n: p for n, p in ledger.streams.items() if n.startswith(prefix)}
+            found = {name: ledger.streams[name] for name in ledger.streams.beginning(prefix)}
             # A put in flight counts in there already; a source must not hear of it and be wrong.
             self._journal.sync(self._journal.last_seq)
             return found
@@ -413,7 +413,7 @@ class JournaledChannel:
     def state(self) -> ChannelState:
         with self._open_ledger() as ledger:
             self._expire(ledger, self._clock.monotonic_ms())
-            used = self._journal.index.bytes_of(ledger.unfinished)
+            used = ledger.unfinished.bytes
             rows = len(ledger.unfinished)
             fill = max(
                 100 * rows // max(1, self._limits.events),

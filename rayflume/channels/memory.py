@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -76,7 +76,12 @@ class MemoryChannel(JournaledChannel):
             ChannelSetup(durable=True),
         )
         self._behind: deque[tuple[int, Extent]] = deque()
+        self._extents_behind: Counter[str] = Counter()
+        """Stream -> how many of its extents are in `_behind`."""
         self._retiring: set[str] = set()
+        """Streams to retire once none of their extents is behind any more."""
+        self._settled: set[str] = set()
+        """Those of them that have none."""
         setup = ChannelSetup(False, False, 0, self._load, self._note_put, self._move_on)
         super().__init__(MemoryDisk(), JournalOptions(limits, _ROWS_SEGMENT_BYTES), context, setup)
 
@@ -100,7 +105,10 @@ class MemoryChannel(JournaledChannel):
             ledger.keys.load(table.keys.to_json())
 
     def _note_put(self, stop: int, extents: tuple[Extent, ...]) -> None:
-        self._behind.extend((stop, replace(extent, rows=0)) for extent in extents)
+        for extent in extents:
+            self._behind.append((stop, replace(extent, rows=0)))
+            self._extents_behind[extent.stream] += 1
+            self._settled.discard(extent.stream)
 
     def _move_on(self, ledger: Ledger) -> None:
         """Note durably the extents all of whose rows are committed."""
@@ -114,18 +122,27 @@ class MemoryChannel(JournaledChannel):
             )
             if self._table.put(request).outcome is not PutOutcome.STORED:
                 return  # the disk of the table is full: the next commit tries again
-        for _ in done:
+        for extent in done:
             self._behind.popleft()
-        gone = self._retiring - {extent.stream for _, extent in self._behind}
-        if gone:
-            self._table.retire(sorted(gone))
-            self._retiring -= gone
+            self._settle(extent.stream)
+        if self._settled:
+            self._table.retire(sorted(self._settled))
+            self._retiring -= self._settled
+            self._settled.clear()
+
+    def _settle(self, stream: str) -> None:
+        self._extents_behind[stream] -= 1
+        if not self._extents_behind[stream]:
+            del self._extents_behind[stream]
+            if stream in self._retiring:
+                self._settled.add(stream)
 
     def retire(self, streams: Sequence[str]) -> None:
         super().retire(streams)
         with self._open_ledger() as ledger:
             # In the table a stream is retired once its last rows are committed.
             self._retiring.update(streams)
+            self._settled.update(name for name in streams if name not in self._extents_behind)
             self._move_on(ledger)
 
     def close(self) -> None:

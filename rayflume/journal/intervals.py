@@ -9,11 +9,14 @@ from rayflume.interfaces import RowRange
 
 
 class Intervals:
-    """Row positions as few ranges. All methods take O(number of ranges touched + log n)."""
+    """Row positions as few ranges. All methods take O(number of ranges touched + log n), the length
+    O(1).
+    """
 
     def __init__(self, ranges: Iterable[RowRange] = ()) -> None:
         self._starts: list[int] = []
         self._stops: list[int] = []
+        self._length = 0
         for start, stop in ranges:
             self.add(start, stop)
 
@@ -26,8 +29,7 @@ class Intervals:
         if first < last:
             start = min(start, self._starts[first])
             stop = max(stop, self._stops[last - 1])
-        self._starts[first:last] = [start]
-        self._stops[first:last] = [stop]
+        self._replace(first, last, [(start, stop)])
 
     def remove(self, start: int, stop: int) -> None:
         """Take `[start, stop)` out of the set; what is not there is ignored."""
@@ -41,9 +43,13 @@ class Intervals:
             (self._starts[first], start),
             (stop, self._stops[last - 1]),
         ]
-        kept = [(low, high) for low, high in kept if low < high]
-        self._starts[first:last] = [low for low, _ in kept]
-        self._stops[first:last] = [high for _, high in kept]
+        self._replace(first, last, [(low, high) for low, high in kept if low < high])
+
+    def _replace(self, first: int, last: int, ranges: list[RowRange]) -> None:
+        self._length -= sum(self._stops[first:last]) - sum(self._starts[first:last])
+        self._length += sum(stop - start for start, stop in ranges)
+        self._starts[first:last] = [start for start, _ in ranges]
+        self._stops[first:last] = [stop for _, stop in ranges]
 
     def take_first(self, stop_of: int) -> RowRange:
         """Remove and return the lowest rows, up to position `stop_of`, of the lowest range."""
@@ -85,7 +91,7 @@ class Intervals:
 
     def __len__(self) -> int:
         """How many integers are in the set."""
-        return sum(self._stops) - sum(self._starts)
+        return self._length
 
     def __bool__(self) -> bool:
         return bool(self._starts)

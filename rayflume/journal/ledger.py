@@ -14,16 +14,19 @@ No file, no clock, no thread in here. Rows are named only by position. Invariant
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from bisect import insort
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from rayflume.batch import Extent
 from rayflume.errors import LeaseRevoked
 from rayflume.interfaces import Manifest, RowRange, StreamPosition, Taken
 from rayflume.journal.age import CLOSED_SHARE, Stamp, later
+from rayflume.journal.holders import Holders
 from rayflume.journal.intervals import Intervals
 from rayflume.journal.keys import Keys, check_key
-from rayflume.journal.rows import RowIndex
+from rayflume.journal.prepared import Prepared, PreparedDeliveries
+from rayflume.journal.rows import RowIndex, SizedRows
 from rayflume.journal.segment import (
     Kind,
     Meta,
@@ -32,6 +35,7 @@ from rayflume.journal.segment import (
     manifest_to_json,
     ranges_from_json,
 )
+from rayflume.journal.streams import Streams
 
 DEATHS_MAX = 3
 """A single row whose holder died so often goes to the dead letters undecoded."""
@@ -70,16 +74,8 @@ class Judgement:
 
 @dataclass
 class _Lease:
-    holder: str
     rows: Intervals
     deaths: int = 0
-
-
-@dataclass
-class _Prepared:
-    manifest: Manifest
-    ranges: tuple[RowRange, ...]
-    holder: str = ""
 
 
 @dataclass
@@ -99,9 +95,8 @@ class Ledger:
     limits: LedgerLimits
     index: RowIndex
     next_position: int = 0
-    streams: dict[str, StreamPosition] = field(default_factory=dict)
+    streams: Streams = field(default_factory=Streams)
     retired_ms: dict[str, int] = field(default_factory=dict)
-    unfinished: Intervals = field(default_factory=Intervals)
     draining: bool = False
     time: Stamp | None = None
     """The newest moment in the records."""
@@ -110,13 +105,13 @@ class Ledger:
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.limits.keys, self.limits.key_retention_ms)
+        self.unfinished = SizedRows(self.index)
         self._waiting = Intervals()
+        self._leased = SizedRows(self.index)
         self._suspects: list[_Suspect] = []
         self._leases: dict[str, _Lease] = {}
-        self._prepared: dict[str, _Prepared] = {}
-        self._heard_ms: dict[str, int] = {}
-        self._turns: dict[str, tuple[int, Taken]] = {}
-        """Holder -> its newest numbered take and the answer, which may have been lost."""
+        self._holders = Holders()
+        self._prepared = PreparedDeliveries(self._holders)
         self._deliveries = 0
 
     # -- put ------------------------------------------------------------------------------------
@@ -125,6 +120,7 @@ class Ledger:
         """Apply the put rule (interfaces.Channel C1) to each extent in order; changes nothing."""
         keep: list[bool] = []
         conflicts: list[str] = []
+        begun_here = frozenset(begins)
         ahead: dict[str, int] = {}
         digests: dict[str, bytes] = {}
         skipped = 0
@@ -138,7 +134,7 @@ class Ledger:
                 elif known != extent.token:
                     conflicts.append(extent.stream)
                 continue
-            following = ahead.get(extent.stream, self._next(extent, begins))
+            following = ahead.get(extent.stream, self._next(extent, begun_here))
             begun = extent.stream in ahead or extent.stream in self.streams
             fresh = extent.end > following or not begun
             gap = extent.start - following
@@ -151,7 +147,7 @@ class Ledger:
         rows = sum(e.rows for e, kept in zip(extents, keep, strict=True) if kept)
         return Judgement(tuple(keep), tuple(conflicts), None, rows, skipped)
 
-    def _next(self, extent: Extent, begins: Sequence[str]) -> int:
+    def _next(self, extent: Extent, begins: Set[str]) -> int:
         stream = self.streams.get(extent.stream)
         if stream is not None:
             return stream.next
@@ -161,7 +157,7 @@ class Ledger:
         """Bytes a put may bring now; 0 when rows or bytes are at their limit."""
         if len(self.unfinished) >= self.limits.events:
             return 0
-        return max(0, self.limits.bytes - self.index.bytes_of(self.unfinished))
+        return max(0, self.limits.bytes - self.unfinished.bytes)
 
     # -- take -----------------------------------------------------------------------------------
 
@@ -170,28 +166,25 @@ class Ledger:
         delivery, and for a take that was overtaken by a later one.
         """
         self.hear(holder, now_ms)
-        newest, answer = self._turns.get(holder, (0, Taken("")))
+        newest, answer = self._holders.turn(holder)
         if 0 < turn < newest:
             raise LeaseRevoked(f"take {turn} of {holder} comes after take {newest}")
         if 0 < turn == newest and (not answer.refs or answer.delivery in self._leases):
             return answer
-        return replace(self._take(holder, delivery, bytes_max), orphans=self._orphans(holder))
+        orphans = self._prepared.has_orphans(holder.partition("/")[0])
+        return replace(self._take(holder, delivery, bytes_max), orphans=orphans)
 
     def note_taken(self, holder: str, turn: int, taken: Taken) -> None:
         """What a numbered take is answered, also when it is asked again."""
         if turn:
-            self._turns[holder] = turn, taken
+            self._holders.note_turn(holder, turn, taken)
 
     def forget_turns(self, holder: str) -> None:
         """A holder that is dead for good takes no more."""
-        self._turns.pop(holder, None)
-
-    def _orphans(self, holder: str) -> bool:
-        sink = holder.partition("/")[0]
-        return any(not p.holder and p.manifest.sink == sink for p in self._prepared.values())
+        self._holders.forget_turns(holder)
 
     def _take(self, holder: str, delivery: str, bytes_max: int) -> Taken:
-        if delivery and (delivery not in self._leases or self._leases[delivery].holder != holder):
+        if delivery and not self._has_lease(holder, delivery):
             raise LeaseRevoked(f"delivery {delivery} is not leased to {holder} any more")
         if not delivery and self._suspects:
             return self._take_suspect(holder)
@@ -210,8 +203,12 @@ class Ledger:
         if not delivery:
             delivery = self._lease(holder, Intervals(), 0)
         self._leases[delivery].rows.add(*taken)
+        self._leased.add(*taken)
         refs = tuple(self.index.refs(*taken))
         return Taken(delivery, refs, self._wants_close(), draining=self.draining)
+
+    def _has_lease(self, holder: str, delivery: str) -> bool:
+        return delivery in self._leases and self._holders.of(delivery) == holder
 
     def _has_waiting(self) -> bool:
         first = self._waiting.first
@@ -227,53 +224,57 @@ class Ledger:
     def _lease(self, holder: str, rows: Intervals, deaths: int) -> str:
         self._deliveries += 1
         delivery = f"{self.journal}-{self.epoch}-{self._deliveries}"
-        self._leases[delivery] = _Lease(holder, rows, deaths)
+        self._leases[delivery] = _Lease(rows, deaths)
+        self._holders.give(delivery, holder)
+        for span in rows:
+            self._leased.add(*span)
         return delivery
+
+    def _end_lease(self, delivery: str) -> _Lease | None:
+        lease = self._leases.pop(delivery, None)
+        if lease is not None:
+            self._holders.end(delivery)
+            for span in lease.rows:
+                self._leased.remove(*span)
+        return lease
 
     def _wants_close(self) -> bool:
         """Room is short, and closing would make some: a good part of it is in open deliveries."""
         quarter = self.limits.bytes // 4, self.limits.events // 4
-        leased = [span for lease in self._leases.values() for span in lease.rows]
-        rows = sum(stop - start for start, stop in leased)
+        rows = len(self._leased)
         if self.limits.events - len(self.unfinished) < quarter[1] and rows >= quarter[1]:
             return True
-        return self.credit() < quarter[0] and self.index.bytes_of(leased) >= quarter[0]
+        return self.credit() < quarter[0] and self._leased.bytes >= quarter[0]
 
     # -- holders --------------------------------------------------------------------------------
 
     def hear(self, holder: str, now_ms: int) -> None:
         """A holder lives. `now_ms` is monotonic."""
-        self._heard_ms[holder] = now_ms
+        self._holders.hear(holder, now_ms)
 
     def lost_holders(self, now_ms: int) -> list[str]:
         """Holders of open deliveries that were not heard of for the lease's time."""
-        holders = {lease.holder for lease in self._leases.values()}
-        holders |= {p.holder for p in self._prepared.values() if p.holder}
-        limit = now_ms - self.limits.lease_timeout_ms
-        return sorted(h for h in holders if self._heard_ms.get(h, limit) <= limit)
+        return self._holders.lost(now_ms - self.limits.lease_timeout_ms)
 
     def holder_gone(self, holder: str) -> list[str]:
         """Take back what a dead holder leased; returns the revoked deliveries."""
-        gone = [d for d, lease in self._leases.items() if lease.holder == holder]
+        held = self._holders.held(holder)
+        gone = [delivery for delivery in held if delivery in self._leases]
         for delivery in gone:
-            lease = self._leases.pop(delivery)
+            lease = self._end_lease(delivery)
+            assert lease is not None
             self._add_suspects(lease.rows, lease.deaths + 1, halve=lease.deaths > 0)
-        for prepared in self._prepared.values():
-            if prepared.holder == holder:
-                prepared.holder = ""
-        self._heard_ms.pop(holder, None)
+        for delivery in self._holders.gone(holder):
+            self._prepared.set_holder(delivery, "")
         return gone
 
     def predecessors(self, holder: str) -> list[str]:
         """Earlier lives of the same sink replica: `<sink>/<replica>/<life>`."""
-        prefix = holder.rpartition("/")[0] + "/"
-        known = {lease.holder for lease in self._leases.values()} | set(self._turns)
-        known |= {prepared.holder for prepared in self._prepared.values()}
-        return sorted(h for h in known if h.startswith(prefix) and h != holder)
+        return self._holders.predecessors(holder)
 
     def release(self, delivery: str) -> bool:
         """Rows of an open delivery return first and in order; False if there is no such lease."""
-        lease = self._leases.pop(delivery, None)
+        lease = self._end_lease(delivery)
         if lease is None:
             return False
         if lease.deaths:
@@ -288,8 +289,8 @@ class Ledger:
         if halve and len(rows) > 1:
             # A half begins anew: a row is poisonous only by deaths that it met alone.
             halves, deaths = _halves(rows), 1
-        self._suspects.extend(_Suspect(half, deaths) for half in halves if half)
-        self._suspects.sort(key=lambda suspect: suspect.rows.first or 0)
+        for half in filter(None, halves):
+            insort(self._suspects, _Suspect(half, deaths), key=lambda s: s.rows.first or 0)
 
     # -- deliver --------------------------------------------------------------------------------
 
@@ -303,12 +304,12 @@ class Ledger:
         if prepared is not None:
             if prepared.manifest == manifest:
                 return None
-            if prepared.holder not in ("", holder):
+            if self._holders.of(manifest.delivery) not in ("", holder):
                 raise LeaseRevoked(f"delivery {manifest.delivery} is published by another sink")
             ranges = prepared.ranges
         else:
             lease = self._leases.get(manifest.delivery)
-            if lease is None or lease.holder != holder:
+            if lease is None or not self._has_lease(holder, manifest.delivery):
                 raise LeaseRevoked(f"delivery {manifest.delivery} was taken from {holder}")
             ranges = tuple(lease.rows)
         leased = sum(stop - start for start, stop in ranges)
@@ -322,8 +323,8 @@ class Ledger:
 
     def note_prepared(self, delivery: str, holder: str) -> None:
         """The Prepared record of `delivery` was applied for `holder`."""
-        self._leases.pop(delivery, None)
-        self._prepared[delivery].holder = holder
+        self._end_lease(delivery)
+        self._prepared.set_holder(delivery, holder)
 
     def committed_meta(self, delivery: str) -> Meta | None:
         """The Committed record to write, or None if the delivery is committed already."""
@@ -334,14 +335,7 @@ class Ledger:
 
     def adopt(self, sink: str, holder: str) -> tuple[Manifest, ...]:
         """Prepared deliveries of `sink` without a living holder, now `holder`'s."""
-        found = [
-            p
-            for p in self._prepared.values()
-            if p.manifest.sink == sink and p.holder in ("", holder)
-        ]
-        for prepared in found:
-            prepared.holder = holder
-        return tuple(prepared.manifest for prepared in found)
+        return self._prepared.adopt(sink, holder)
 
     def garbage(self, deliveries: Iterable[str]) -> list[str]:
         """Deliveries that are neither open nor prepared: nobody will publish their staged bytes.
@@ -366,7 +360,7 @@ class Ledger:
 
     def prepared(self) -> list[tuple[Manifest, tuple[RowRange, ...]]]:
         """All Prepared deliveries with their rows, oldest first."""
-        return [(p.manifest, p.ranges) for p in self._prepared.values()]
+        return [(p.manifest, p.ranges) for p in self._prepared]
 
     def lost(self, start: int, stop: int, leased: RowRange = (0, 0)) -> int:
         """Rows that can't be read any more count as done; returns how many.
@@ -384,6 +378,7 @@ class Ledger:
             for span in lease.rows.clip(*leased):
                 gone.add(*span)
                 lease.rows.remove(*span)
+                self._leased.remove(*span)
         for span in gone:
             self.unfinished.remove(*span)
         self._suspects = [suspect for suspect in self._suspects if suspect.rows]
@@ -398,12 +393,12 @@ class Ledger:
             self._apply_put(meta)
         elif kind is Kind.PREPARED:
             manifest, ranges = manifest_from_json(meta)
-            self._prepared[manifest.delivery] = _Prepared(manifest, ranges)
+            self._prepared.set(Prepared(manifest, ranges))
             for span in ranges:
                 self._waiting.remove(*span)
                 self._given_out(span[1])
         elif kind is Kind.COMMITTED:
-            self._prepared.pop(meta["delivery"], None)
+            self._prepared.drop(meta["delivery"])
             for start, stop in ranges_from_json(meta["ranges"]):
                 self.unfinished.remove(start, stop)
                 self._waiting.remove(start, stop)
@@ -451,7 +446,7 @@ class Ledger:
             },
             "keys": self.keys.to_json(),
             "unfinished": [list(span) for span in self.unfinished],
-            "prepared": [manifest_to_json(p.manifest, p.ranges) for p in self._prepared.values()],
+            "prepared": [manifest_to_json(p.manifest, p.ranges) for p in self._prepared],
         }
 
     def load(self, state: Meta) -> None:
@@ -459,15 +454,16 @@ class Ledger:
         self.journal = state["journal"]
         self.time = later(None, state.get("time") or {})
         self.next_position = state["next_position"]
-        self.streams = {
-            name: StreamPosition(following, base64.b64decode(token), retired is not None)
+        self.streams = Streams(
+            (name, StreamPosition(following, base64.b64decode(token), retired is not None))
             for name, (following, token, retired) in state["streams"].items()
-        }
+        )
         self.retired_ms = {n: row[2] for n, row in state["streams"].items() if row[2] is not None}
         self.keys.load(state["keys"])
-        self.unfinished = Intervals(ranges_from_json(state["unfinished"]))
+        self.unfinished = SizedRows(self.index, ranges_from_json(state["unfinished"]))
         self._waiting = Intervals(self.unfinished)
-        self._prepared = {}
+        self._holders = Holders()
+        self._prepared = PreparedDeliveries(self._holders)
         for meta in state["prepared"]:
             self.apply(Kind.PREPARED, meta)
 
@@ -479,11 +475,11 @@ class Ledger:
 
     @property
     def leased_rows(self) -> int:
-        return sum(len(lease.rows) for lease in self._leases.values())
+        return len(self._leased)
 
     @property
     def prepared_rows(self) -> int:
-        return sum(b - a for p in self._prepared.values() for a, b in p.ranges)
+        return self._prepared.rows
 
 
 def _halves(rows: Intervals) -> list[Intervals]:

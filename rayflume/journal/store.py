@@ -28,11 +28,12 @@ from isal.isal_zlib import crc32
 from rayflume.batch import EventBatch
 from rayflume.clock import Clock
 from rayflume.errors import NO_ROOM, JournalDamaged, JournalFailed, Retry
-from rayflume.interfaces import AppendFile, Disk, RowRange, RowRef
+from rayflume.interfaces import AppendFile, Disk, RowRef
 from rayflume.journal import damage, recovery
 from rayflume.journal.age import JournalTime, Stamp, later
 from rayflume.journal.intervals import Intervals
 from rayflume.journal.ledger import Ledger, LedgerLimits
+from rayflume.journal.pruning import Pruning
 from rayflume.journal.reader import RowsUnreadable, decode_rows
 from rayflume.journal.recovery import Bad, Recovered
 from rayflume.journal.rows import RowIndex
@@ -77,7 +78,6 @@ class Journal:
         self._newest = 0
         self._roll_at = 0
         self._known_ends: dict[str, int] = {}
-        self._committing: list[tuple[int, list[RowRange]]] = []
         self.identity: tuple[str, int, Stamp] | None = None
         """Journal id, epoch and time, where another journal gives them."""
         self.taken_over = False
@@ -129,7 +129,7 @@ class Journal:
         self._segments = [name for name in names if name not in found.empty]
         self._seq = self._synced = found.last_seq
         self._pending: list[pa.Buffer | bytes] = []
-        self._committing = []
+        self._pruning = Pruning(self.index, self._segments)
         self._life += 1
         self._known_ends = {name: found.ends[name] for name in self._segments}
         return found.empty
@@ -218,7 +218,7 @@ class Journal:
         self._raise_failure()
         seq = self._append(kind, meta, body, crc)
         if kind is Kind.COMMITTED:
-            self._committing.append((seq, [(start, stop) for start, stop in meta["ranges"]]))
+            self._pruning.commit(seq, [(start, stop) for start, stop in meta["ranges"]])
         return seq
 
     def _append(self, kind: Kind, meta: Meta, body: pa.Buffer | bytes, crc: int) -> int:
@@ -279,7 +279,8 @@ class Journal:
     def _replaced(self) -> JournalFailed | None:
         """Why nothing may be acknowledged: another process has opened the journal meanwhile."""
         own = recovery.segment_number(self._active) or 0
-        self.taken_over = any((recovery.segment_number(n) or 0) > own for n in self._disk.names())
+        others = [name for name in self._disk.names() if name not in self._known_ends]
+        self.taken_over = any((recovery.segment_number(name) or 0) > own for name in others)
         return JournalFailed("another process has opened the journal") if self.taken_over else None
 
     def _mark(self) -> None:
@@ -342,6 +343,7 @@ class Journal:
             if self._file is not earlier[0]:
                 earlier[0].close()
         self._mark()
+        self._pruning.suspect(earlier[1])
         self.prune()
 
     def _undo_roll(self, number: int, created: bool) -> bool:
@@ -394,14 +396,11 @@ class Journal:
         """
         if self._file is None:
             return
-        self._committing = [entry for entry in self._committing if entry[0] > self._synced]
-        needed = self.index.needed(self.ledger.unfinished)
-        for _, ranges in self._committing:
-            needed |= self.index.needed(Intervals(ranges))
-        gone = [name for name in self._segments if name != self._active and name not in needed]
+        gone = self._pruning.free(self.ledger.unfinished, self._synced, self._active)
         for name in gone:
             if self._unlink(name):
                 self._segments.remove(name)
+                self._pruning.removed(name)
                 self.index.drop(name)
                 self._known_ends.pop(name, None)
         if gone:
@@ -439,6 +438,7 @@ class Journal:
             self.damage.append(damage.note(bad))
             damage.keep(self._disk, bad)
         lost = self.ledger.lost(first, stop, (ref.position, ref.position + ref.rows))
+        self._pruning.suspect(ref.segment)
         self.damaged_rows += lost
         return lost
 

@@ -104,6 +104,28 @@ def test_status_has_the_documented_form(host: FakeHost, tmp_path: Path) -> None:
     assert set(by_name) == {"wal", "out", "web"}
 
 
+def test_parts_are_asked_again_while_many_others_are_started(
+    host: FakeHost, tmp_path: Path
+) -> None:
+    clock, asked = ManualClock(), list[list[Key]]()
+
+    class Slow(FakeHost):
+        def start(self, key: Key) -> None:
+            clock.advance(3_000)
+            super().start(key)
+
+        def statuses(self, keys: list[Key]) -> Mapping[Key, Status | None]:
+            asked.append(keys)
+            return super().statuses(keys)
+
+    loop = control(Slow(), tmp_path, clock, False)
+    loop.tick()
+    assert asked == [[], [WAL, OUT]], "the source is not started yet, so it can't answer"
+    loop.tick()
+    assert {loop.supervisor.shown(key)["state"] for key in (WAL, OUT, WEB)} == {"running"}
+    assert {loop.supervisor.shown(key)["restarts"] for key in (WAL, OUT, WEB)} == {0}
+
+
 def test_until_drained_runs_to_its_end_and_keeps_the_last_counts(
     host: FakeHost, tmp_path: Path
 ) -> None:

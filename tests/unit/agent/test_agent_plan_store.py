@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,3 +99,27 @@ def test_f14_a_second_living_node_of_a_host_takes_no_place(tmp_path: Path) -> No
     assert joined(first, living, ["a1", "b1", "b2"]) == ("a1", "b1", "b2")
     unknown = replace(before, hosts={})
     assert joined(unknown, {"a1", "b2"}, ["b2"]) == ("a1", "b1", "b2")
+
+
+def test_entries_are_added_to_what_others_have_added_meanwhile(tmp_path: Path) -> None:
+    store, kept = PlanStore(Dict()), record(tmp_path)
+    assert store.add("clicks", pinned={"web/0": "n1"}) is None
+    store.save(kept)
+    store.add("clicks", pinned={"web/0": "n1"}, hosts={"n1": "h1"})
+    store.add("clicks", pinned={"web/1": "n2"}, journals={"wal": "n2"})
+    found = store.load("clicks")
+    assert found is not None
+    assert found.pinned == {"web/0": "n1", "web/1": "n2"}
+    assert (found.hosts, found.journals) == ({"n1": "h1"}, {"wal": "n2"})
+
+
+def test_changes_of_several_threads_are_all_kept(tmp_path: Path) -> None:
+    store = PlanStore(Dict())
+    store.save(record(tmp_path))
+    names = [f"web/{i}" for i in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: store.add("clicks", pinned={name: "n"}), names))
+        list(pool.map(lambda name: store.change("clicks", asked="stop"), names))
+    found = store.load("clicks")
+    assert found is not None
+    assert (sorted(found.pinned), found.asked) == (sorted(names), "stop")

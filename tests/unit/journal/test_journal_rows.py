@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import random
+
 from rayflume.interfaces import RowRef
 from rayflume.journal.intervals import Intervals
-from rayflume.journal.rows import RowIndex
+from rayflume.journal.rows import RowIndex, SizedRows
 
 
 def index() -> RowIndex:
@@ -42,10 +44,13 @@ def test_missing_names_what_no_record_holds() -> None:
     assert list(index().missing([(2, 22)])) == [(10, 12), (20, 22)]
 
 
-def test_needed_segments_hold_an_unfinished_row() -> None:
-    assert index().needed(Intervals([(9, 10)])) == {"a"}
-    assert index().needed(Intervals([(0, 1), (19, 20)])) == {"a", "b"}
-    assert index().needed(Intervals([(20, 30)])) == set()
+def test_segments_are_found_by_their_rows() -> None:
+    assert index().segments_of([(9, 10)]) == {"a"}
+    assert index().segments_of([(0, 1), (19, 20)]) == {"a", "b"}
+    assert index().segments_of([(20, 30)]) == set()
+    assert index().holds("a", Intervals([(9, 10)]))
+    assert not index().holds("a", Intervals([(10, 20)]))
+    assert not index().holds("c", Intervals([(0, 20)]))
 
 
 def test_a_dropped_segment_is_forgotten() -> None:
@@ -53,5 +58,36 @@ def test_a_dropped_segment_is_forgotten() -> None:
     assert (rows.stop, rows.rows_at(next(rows.refs(5, 6)))) == (20, 6)
     rows.drop("a")
     assert [ref.segment for ref in rows.refs(0, 20)] == ["b"]
+    assert (rows.bytes_of([(0, 20)]), rows.bytes_of([(12, 16)])) == (80, 40)
     rows.drop("b")
-    assert rows.stop == 0
+    assert (rows.stop, rows.bytes_of([(0, 20)])) == (0, 0)
+
+
+def test_a_segment_dropped_between_others_is_not_counted() -> None:
+    rows = index()
+    rows.add("c", 64, 40, (20, 24))
+    rows.drop("b")
+    assert [ref.segment for ref in rows.refs(0, 24)] == ["a", "a", "c"]
+    assert (rows.bytes_of([(0, 24)]), rows.bytes_of([(22, 24)])) == (440, 20)
+    rows.add("d", 64, 7, (24, 25))
+    assert rows.bytes_of([(0, 25)]) == 447
+
+
+def test_sized_rows_count_the_bytes_that_the_index_would() -> None:
+    rng, rows = random.Random(3), RowIndex()
+    sized = SizedRows(rows)
+    assert sized.bytes == 0
+    for i in range(300):
+        stop = rows.stop + rng.randrange(1, 9)
+        rows.add(f"s{i // 7}", 0, rng.randrange(50, 500), (rows.stop, stop))
+        sized.add(rng.randrange(max(1, stop - 9)), stop)
+        start = rng.randrange(stop)
+        sized.remove(start, start + rng.randrange(9))
+        assert (sized.bytes, len(sized)) == (rows.bytes_of(sized), sum(b - a for a, b in sized))
+
+
+def test_sized_rows_are_counted_once_the_index_is_there() -> None:
+    rows = RowIndex()
+    sized = SizedRows(rows, [(0, 4), (9, 11)])
+    rows.add("a", 0, 100, (0, 10))
+    assert sized.bytes == 50
