@@ -111,6 +111,7 @@ def running(folder: Path, setup: Setup) -> Iterator[Running]:
     """The agent, once all its parts run; ended when the block is left."""
     for number in range(setup.sources):
         input_folder(folder, number).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "agent.yaml"
     path.write_text(yaml.safe_dump(configuration(folder, setup)))
     begun = time.perf_counter()

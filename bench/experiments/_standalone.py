@@ -32,7 +32,8 @@ def standalone(run: Callable[[T], list[Table]], options: type[T], about: str | N
             kind = type(default[0])
             parser.add_argument(name, type=kind, nargs="+", default=default)
         else:
-            parser.add_argument(name, type=type(default), default=default)
+            kind = float if field.type == "float" else type(default)
+            parser.add_argument(name, type=kind, default=default)
     given = vars(parser.parse_args())
     lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     for table in run(options(**given | lists)):
