@@ -109,6 +109,14 @@ def fresh(folder: Path) -> Iterator[Path]:
 @contextmanager
 def running(folder: Path, setup: Setup) -> Iterator[Running]:
     """The agent, once all its parts run; ended when the block is left."""
+    with starting(folder, setup) as agent:
+        agent.wait_running()
+        yield agent
+
+
+@contextmanager
+def starting(folder: Path, setup: Setup) -> Iterator[Running]:
+    """The agent as soon as it was asked for; ended when the block is left."""
     for number in range(setup.sources):
         input_folder(folder, number).mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +125,6 @@ def running(folder: Path, setup: Setup) -> Iterator[Running]:
     begun = time.perf_counter()
     agent = Running(cluster.start_agent(Record(load(path)), detached=False), begun)
     try:
-        agent.wait_running()
         yield agent
     finally:
         agent.end()
@@ -159,6 +166,10 @@ class Running:
         found = [Part(**{name: part[name] for name in wanted}) for part in components]
         return [part for part in found if kind in ("", part.kind)]
 
+    def state(self) -> str:
+        """running, draining, drained, stopped or failed."""
+        return str(self._agent.status()["state"])
+
     def wait_running(self, deadline_s: float = 180) -> None:
         self.wait(
             lambda: all(part.state == "running" for part in self.parts()),
@@ -196,6 +207,10 @@ class Running:
     def cpu(self) -> dict[int, float]:
         """Seconds of CPU of each of its own processes."""
         return cpu_seconds(self.pids().values())
+
+    def drain(self) -> None:
+        """Read to the present end of the input and empty the channel; it stops by itself then."""
+        self._agent.drain()
 
     def kill(self, labels: list[str]) -> None:
         """SIGKILL to some of its processes at once."""
