@@ -23,12 +23,13 @@ from bench.table import Table
 
 Row = tuple[str | float | int | None, ...]
 DEADLINE_S = 1_800.0
+LOOK_S = 0.1
 
 
 @dataclass(frozen=True)
 class Options:
     """`backlogs`: GB of lines; `input_mb`: of the files that stand for no backlog. `every`: seconds
-    between two looks.
+    between two samples.
     """
 
     backlogs: tuple[float, ...] = (0.0, 1.0)
@@ -84,13 +85,13 @@ def _drained(folder: Path, gb: float, options: Options) -> Drained:
         pause = threading.Event()
         while (taken := _taken(agent.parts("sink"))) < rows:
             now = time.perf_counter() - begin
-            if taken > base:
+            if taken > base and now - samples[-1][0] >= options.every:
                 samples.append((now, (taken - base) * line))
             if cpu is None and all(part.state == "running" for part in agent.parts()):
                 cpu, at = agent.cpu(), taken
             if now > DEADLINE_S:
                 raise TimeoutError(f"{taken} of {rows} rows are taken within {DEADLINE_S:.0f} s")
-            pause.wait(options.every)
+            pause.wait(LOOK_S)
         samples.append((time.perf_counter() - begin, (taken - base) * line))
         cores = used(cpu, agent.cpu()) / ((taken - at) * line / 1e9) if cpu else float("nan")
     return Drained(gb, samples, cores)
@@ -127,7 +128,7 @@ def _course(one: Drained) -> Table:
     for before, after in zip(one.samples, one.samples[1:], strict=False):
         if len(rows) < 20:
             rows.append((after[0], (after[1] - before[1]) / max(after[0] - before[0], 1e-9) / 1e6))
-    return Table(f"The first looks at {one.gb:g} GB", ("seconds", "MB/s since the last"), rows)
+    return Table(f"The first samples at {one.gb:g} GB", ("seconds", "MB/s since the last"), rows)
 
 
 if __name__ == "__main__":
