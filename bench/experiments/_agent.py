@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -211,12 +209,6 @@ class Running:
     def drain(self) -> None:
         """Read to the present end of the input and empty the channel; it stops by itself then."""
         self._agent.drain()
-
-    def kill(self, labels: list[str]) -> None:
-        """SIGKILL to some of its processes at once."""
-        pids = self.pids()
-        for label in labels:
-            os.kill(pids[label], signal.SIGKILL)
 
     def end(self) -> None:
         """Stop it and forget it; what does not stop in time is reported by an exception."""
