@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from bench.experiments._agent import Running, Setup, fresh, input_folder, local_ray, running
-from bench.experiments._feed import Feeding, Pace, now_us
+from bench.experiments._feed import Feeding, Numbers, Pace, now_us
 from bench.experiments._fill import fill
 from bench.experiments._lake import LOOK_S, Observer
 from bench.experiments._processes import machine
@@ -112,9 +112,10 @@ def _usual_ms(observer: Observer) -> float:
     return float(np.median(np.concatenate(times[len(times) // 2 :])))
 
 
-def _sent(path: str) -> np.ndarray:  # type: ignore[type-arg]
+def _sent(path: str) -> Numbers:
     with Path(path).open("rb") as file:
-        return pq.read_table(file, columns=["sent_us"])["sent_us"].to_numpy()
+        sent: Numbers = pq.read_table(file, columns=["sent_us"])["sent_us"].to_numpy()
+    return sent
 
 
 class _Kill:
