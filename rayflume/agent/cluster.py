@@ -61,6 +61,8 @@ def connect(address: str | None, *, log_to_driver: bool = False) -> bool:
     if ray.is_initialized():
         return False
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray's default of 15 lets whatever else is busy on this machine hold up each put and publish.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         ray.init(
             address=address or "local",
