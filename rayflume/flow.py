@@ -236,6 +236,8 @@ class Lane:
     """Given up here; the channel has not heard of it yet."""
     turn: int = 1
     """Number of the next take."""
+    taken_bytes: int = 0
+    """Of the records of the newest take."""
     orphans: bool = False
     """Prepared deliveries are to be adopted; the channel has not answered yet."""
     collect_at_ms: int = 0
@@ -280,6 +282,7 @@ def _take(lane: Lane, wait_ms: int) -> Taken:
         _release_open(lane)
         raise
     lane.turn += 1
+    lane.taken_bytes = sum(ref.length for ref in taken.refs)
     lane.metrics.add("BatchCompleteCount" if taken.refs else "BatchEmptyCount")
     return taken
 
@@ -319,6 +322,11 @@ def _until_due(lane: Lane, delivery: Delivery) -> int:
     if limits.idle_ms:
         left.append(delivery.wrote_ms + limits.idle_ms - now_ms)
     return max(0, min(left))
+
+
+def time_left(lane: Lane) -> int:
+    """Milliseconds until the open delivery is due; large when nothing is open or ends it."""
+    return 2**31 if lane.open is None else _until_due(lane, lane.open)
 
 
 def release(lane: Lane) -> None:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 NAMESPACE = "rayflume"
 CALL_TIMEOUT_S = 120.0
+WATCH_S = 30.0
+WATCH_LOOK_S = 1.0
 
 
 def actor_name(agent: str, part: str, replica: int) -> str:
@@ -79,6 +81,18 @@ class PartActor:
         else:
             status = self._part.status()
         return status | {"pid": os.getpid(), "node": self._node}
+
+    def watch(self) -> None:
+        """Return when this part runs no more, or after WATCH_S. Blocks.
+
+        Who waits for the answer also learns at once when this process dies.
+        """
+        pause, end_ms = threading.Event(), self._clock.monotonic_ms() + WATCH_S * 1000
+        while self._state() == "running" and self._clock.monotonic_ms() < end_ms:
+            pause.wait(WATCH_LOOK_S)
+
+    def _state(self) -> str:
+        return "failed" if self._part is None else str(self._part.status()["state"])
 
     def drain(self, unterminated: bool) -> None:
         """See parts.Part."""

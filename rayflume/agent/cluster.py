@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -58,6 +58,8 @@ def connect(address: str | None, *, log_to_driver: bool = False) -> bool:
     if ray.is_initialized():
         return False
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray's default of 15 lets whatever else is busy on this machine hold up each put and publish.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         ray.init(
             address=address or "local",
@@ -94,6 +96,7 @@ class RayHost:
         self._asked: dict[Key, tuple[Any, int]] = {}
         self._last: dict[Key, Status] = {}
         self._round: Round | None = None
+        self._watched: dict[Key, Any] = {}
         self._clock = SystemClock()
 
     def adopt(self, key: Key) -> bool:
@@ -183,6 +186,14 @@ class RayHost:
             ray.wait(waiting, num_returns=len(waiting), timeout=STATUS_WAIT_S)
         return {key: self._answer(key, now_ms) for key in keys}
 
+    def alarm(self, keys: list[Key], wake: Callable[[], None]) -> None:
+        """Call `wake` when a part dies or runs no more. See control.Alarm."""
+        for key in keys:
+            watched = self._watched.get(key)
+            if key in self._handles and (watched is None or watched.done()):
+                self._watched[key] = self._handles[key].watch.remote().future()
+                self._watched[key].add_done_callback(lambda _: wake())
+
     def _answer(self, key: Key, now_ms: int) -> Status | None:
         if key not in self._asked:
             return None
@@ -226,7 +237,7 @@ class SupervisorActor:
             record = with_present_nodes(record)
         host = RayHost(record)
         keys = expand(record)
-        watch = Watch(record.plan, record.until_drained)
+        watch = Watch(record.plan, record.until_drained, alarm=host.alarm)
         self._control = Control(watch, host, keys, SystemClock())
         for key in keys:
             if host.adopt(key):

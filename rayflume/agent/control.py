@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from rayflume.agent.parts import Status
 from rayflume.agent.runner import describe
@@ -25,6 +25,11 @@ log = logging.getLogger(__name__)
 
 TICK_MS = 100
 ASK_AGAIN_MS = 5_000
+STEADY_TICK_MS = 5_000
+ORPHAN_SHARE = 4
+"""A part is asked that often, at least, before it would take itself for an orphan."""
+ATTENTION_MS = 2_000
+"""So long after somebody asked for the status it is kept fresh."""
 
 
 class Host(Protocol):
@@ -43,6 +48,10 @@ class Host(Protocol):
         ...
 
 
+Alarm: TypeAlias = Callable[[list[Key], Callable[[], None]], None]
+"""Call the second argument, from any thread, as soon as one of these parts may run no more."""
+
+
 @dataclass(frozen=True)
 class Watch:
     """What a control loop was told to do."""
@@ -50,6 +59,12 @@ class Watch:
     plan: AgentPlan
     until_drained: bool = False
     tick_ms: int = TICK_MS
+    alarm: Alarm | None = None
+    """With it parts that all run are asked rarely: each question costs CPU in both processes."""
+
+    @property
+    def steady_tick_ms(self) -> int:
+        return max(self.tick_ms, min(STEADY_TICK_MS, self.plan.orphan_after_ms // ORPHAN_SHARE))
 
 
 def is_server(part: PartPlan) -> bool:
@@ -75,20 +90,35 @@ class Control:
         parts = {key: (part.kind, is_server(part)) for key, part in keys.items()}
         self.supervisor = Supervisor(parts, until_drained=watch.until_drained)
         self.started_ms = clock.now_ms()
+        self._ticked_ms = clock.monotonic_ms()
+        self._asked_ms = self._ticked_ms
 
     def run(self) -> None:
         """Watch until the agent has ended."""
         while self.supervisor.phase is not Phase.ENDED:
-            try:
-                self.tick()
-            except Exception:
-                log.exception("a round of watching failed; the next one is tried")
-            self._wake.wait(self._watch.tick_ms / 1000)
+            self._try_tick()
+            self._wake.wait(self.pause_ms() / 1000)
             self._wake.clear()
+
+    def _try_tick(self) -> None:
+        try:
+            self.tick()
+        except Exception:
+            log.exception("a round of watching failed; the next one is tried")
+
+    def pause_ms(self) -> int:
+        """Until the next round: long while all parts run and nobody looks; an alarm ends it."""
+        alarm, now_ms = self._watch.alarm, self._clock.monotonic_ms()
+        looked_at = now_ms - self._asked_ms < ATTENTION_MS
+        if alarm is None or looked_at or not self.supervisor.steady:
+            return self._watch.tick_ms
+        alarm(self.supervisor.keys, self._wake.set)
+        return self._watch.steady_tick_ms
 
     def tick(self) -> None:
         """One round: ask all parts, decide, do."""
         with self._lock:
+            self._ticked_ms = self._clock.monotonic_ms()
             asked_ms = now_ms = self._ask()
             actions = self.supervisor.actions(now_ms)
             for i, action in enumerate(actions):
@@ -171,6 +201,7 @@ class Control:
 
     def status(self) -> dict[str, Json]:
         """What `rayflume status --json` prints: stable names, see the documentation."""
+        self._attend()
         with self._lock:
             components: list[Json] = [
                 self._component(key, self._plans[key]) for key in self.supervisor.keys
@@ -180,6 +211,15 @@ class Control:
                 "state": self.supervisor.state,
                 "components": components,
             }
+
+    def _attend(self) -> None:
+        """Somebody looks: what he sees must not be as old as a long pause."""
+        now_ms = self._clock.monotonic_ms()
+        self._asked_ms = now_ms
+        if self._watch.alarm is not None and now_ms - self._ticked_ms > 2 * self._watch.tick_ms:
+            if not self.ended:
+                self._try_tick()
+            self._wake.set()
 
     def _component(self, key: Key, part: PartPlan) -> Json:
         last = self._last.get(key, {})

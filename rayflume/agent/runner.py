@@ -45,6 +45,10 @@ log = logging.getLogger(__name__)
 
 BACKOFF_MS = (50, 100, 200, 400, 800, 1_600, 3_000, 5_000)
 TAKE_WAIT_MS = 1_000
+GATHER_MS, GATHER_BYTES = 100, 2**20
+"""After a take of less than that a sink lets so much time pass: a take costs two processes a call,
+and each batch its own decoding, however few rows there are.
+"""
 HEARTBEATS_PER_LEASE = 4
 
 
@@ -415,6 +419,7 @@ class SinkRunner(Runner):
                 closing = None
             if closing is None and self._lane.closing:
                 closing = closer.submit(partial(self._finish, self._lane.closing[0]))
+            self._gather()
             try:
                 flow.collect(self._lane)
                 status = flow.drain(self._lane, TAKE_WAIT_MS)
@@ -429,6 +434,10 @@ class SinkRunner(Runner):
                 self._pause(100)
         if closing is not None:
             closing.result()
+
+    def _gather(self) -> None:
+        if 0 < self._lane.taken_bytes < GATHER_BYTES:
+            self._pause(min(GATHER_MS, flow.time_left(self._lane)))
 
     def _finish(self, delivery: Delivery) -> bool:
         """Bring one delivery to its end, however often the store fails; False when stopped."""

@@ -277,6 +277,12 @@ class Supervisor:
         order = {kind: i for i, kind in enumerate(KIND_ORDER)}
         return sorted(self._parts, key=lambda key: (order[self._parts[key].kind], key))
 
+    @property
+    def steady(self) -> bool:
+        """Whether nothing is to be done until a part changes or somebody asks for something."""
+        running = all(part.state == "running" for part in self._parts.values())
+        return running and self.phase is Phase.RUNNING and not self._until_drained
+
     def alive(self, key: Key) -> bool:
         """Whether the part should answer now."""
         return self._parts[key].state not in ("wanted", "dead", "stopped")

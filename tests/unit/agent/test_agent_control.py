@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from rayflume.agent.control import Control, Watch
+from rayflume.agent.control import (
+    ATTENTION_MS,
+    STEADY_TICK_MS,
+    TICK_MS,
+    Alarm,
+    Control,
+    Watch,
+)
 from rayflume.agent.inline import parts_inline
 from rayflume.agent.parts import Status
 from rayflume.agent.supervisor import Key, Phase
@@ -67,7 +74,13 @@ def host() -> FakeHost:
     return FakeHost()
 
 
-def control(host: FakeHost, directory: Path, clock: ManualClock, until_drained: bool) -> Control:
+def control(
+    host: FakeHost,
+    directory: Path,
+    clock: ManualClock,
+    until_drained: bool,
+    alarm: Alarm | None = None,
+) -> Control:
     plan = plan_of(
         {
             "agent": "clicks",
@@ -77,7 +90,8 @@ def control(host: FakeHost, directory: Path, clock: ManualClock, until_drained: 
         },
         directory,
     )
-    return Control(Watch(plan, until_drained), host, parts_inline(plan), clock)
+    watch = Watch(plan, until_drained, alarm=alarm)
+    return Control(watch, host, parts_inline(plan), clock)
 
 
 def test_status_has_the_documented_form(host: FakeHost, tmp_path: Path) -> None:
@@ -183,3 +197,60 @@ def test_a_round_that_fails_does_not_end_the_loop(host: FakeHost, tmp_path: Path
     host.statuses = failing  # type: ignore[method-assign]
     loop.run()
     assert loop.status()["state"] == "drained"
+
+
+def test_parts_that_all_run_are_asked_rarely_until_one_gives_the_alarm(
+    host: FakeHost, tmp_path: Path
+) -> None:
+    clock, watched = ManualClock(), list[set[Key]]()
+    alarm: Alarm = lambda keys, wake: watched.append(set(keys))  # noqa: E731
+    loop = control(host, tmp_path, clock, False, alarm)
+    loop.tick()
+    clock.advance(ATTENTION_MS)
+    assert loop.pause_ms() == TICK_MS, "they are starting"
+    loop.tick()
+    assert (loop.pause_ms(), watched) == (STEADY_TICK_MS, [{WAL, OUT, WEB}])
+    host.parts[OUT]["state"] = "waiting"
+    loop.tick()
+    assert loop.pause_ms() == TICK_MS
+
+
+def test_an_alarm_ends_the_pause(host: FakeHost, tmp_path: Path) -> None:
+    clock, rounds = ManualClock(), 0
+
+    def alarm(keys: list[Key], wake: Callable[[], None]) -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 3:
+            loop.stop()
+        wake()
+
+    loop = control(host, tmp_path, clock, False, alarm)
+    loop.tick()
+    loop.tick()
+    clock.advance(ATTENTION_MS)
+    loop.run()  # would take 5 s a round
+    assert rounds == 3
+
+
+def test_who_asks_for_the_status_sees_the_present(host: FakeHost, tmp_path: Path) -> None:
+    clock = ManualClock()
+    loop = control(host, tmp_path, clock, False, lambda keys, wake: None)
+    loop.tick()
+    loop.tick()
+    clock.advance(STEADY_TICK_MS)
+    host.parts[OUT]["last_error"] = "no room"
+    components = loop.status()["components"]
+    assert isinstance(components, list)
+    shown = {part["name"]: part["last_error"] for part in components if isinstance(part, dict)}
+    assert shown["out"] == "no room"
+    assert loop.pause_ms() == TICK_MS, "he may ask again"
+
+
+def test_without_an_alarm_parts_are_asked_all_the_time(host: FakeHost, tmp_path: Path) -> None:
+    clock = ManualClock()
+    loop = control(host, tmp_path, clock, False)
+    loop.tick()
+    loop.tick()
+    clock.advance(ATTENTION_MS)
+    assert loop.pause_ms() == TICK_MS

@@ -1,4 +1,4 @@
-"""How a part waits between tries."""
+"""How a part waits: between tries, and for more rows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import manual
+from fakes import journaled, manual
 
-from rayflume.agent.runner import BACKOFF_MS, Runner
+from rayflume.agent.runner import BACKOFF_MS, GATHER_BYTES, GATHER_MS, Runner, SinkRunner
+from rayflume.component import lookup
+from rayflume.delivery import Delivery
 from rayflume.errors import StorageUnavailable
+from rayflume.journal.disk import LocalDisk
 from rayflume.threads import SystemThreads
 
 
@@ -59,3 +62,29 @@ def test_pauses_grow_to_a_limit_and_are_never_quite_the_same(
     assert all(0.5 * ms <= pause <= 1.5 * ms for pause, ms in zip(pauses, wanted, strict=True))
     assert len({round(pause) for pause in pauses[len(BACKOFF_MS) :]}) > tries // 2
     assert runner.health.last_error == "the store throttles"
+
+
+@pytest.mark.parametrize(
+    ("taken_bytes", "age_ms", "waited"),
+    [
+        (0, 0, []),
+        (1, 0, [GATHER_MS]),
+        (GATHER_BYTES - 1, 0, [GATHER_MS]),
+        (GATHER_BYTES, 0, []),
+        (1, GATHER_MS + 50, [50]),
+    ],
+)
+def test_after_a_small_take_more_is_waited_for_but_not_longer_than_the_delivery_may_last(
+    tmp_path: Path, taken_bytes: int, age_ms: int, waited: list[int]
+) -> None:
+    around, clock = manual(tmp_path)
+    threads = Noting()
+    options = {"path": "lake", "format": {"type": "text"}, "roll": {"age": age_ms}}
+    sink = lookup("sink", "parquet").model_validate(options).build(around)
+    channel = journaled(LocalDisk(tmp_path / "wal"), around)
+    runner = SinkRunner(channel, sink, replace(around, threads=threads))
+    runner._lane.taken_bytes = taken_bytes
+    runner._lane.open = Delivery("1", began_ms=clock.monotonic_ms())
+    clock.advance(GATHER_MS)
+    runner._gather()
+    assert [round(1000 * s) for s in threads.waited] == waited

@@ -1,0 +1,220 @@
+"""An agent on the local Ray, for as long as a `with` block lasts: its configuration, its parts."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.experiments._processes import cpu_seconds
+from bench.settings import CODEC, ROW_GROUP_BYTES, SCHEMA
+from rayflume.agent import cluster
+from rayflume.agent.plan_store import Record
+from rayflume.config import load
+from rayflume.errors import Retry
+
+STAMPED = {"sent_us": "int64", "seq": "int64", **SCHEMA}
+"""The clickstream with the two columns that the feed adds."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What an experiment varies. `sources`: how many taildir sources share the files, source n
+    those in `input/<n>`; 0: one HTTP source. `roll_age`: after which a delivery ends.
+    """
+
+    sources: int = 1
+    sinks: int = 2
+    channel: str = "file"
+    roll_age: str = "1s"
+    scan_interval: str = "50ms"
+    schema: Mapping[str, str] = field(default_factory=lambda: dict(STAMPED))
+
+
+def configuration(folder: Path, setup: Setup) -> dict[str, object]:
+    """The agent of an experiment, with all its directories below `folder`."""
+    wal: dict[str, object] = {"type": "memory", "capacity": {"events": 10**8, "bytes": "1GiB"}}
+    if setup.channel == "file":
+        capacity = {"events": 10**9, "bytes": "64GiB"}
+        wal = {"type": "file", "directory": str(folder / "wal"), "capacity": capacity}
+    lake = {
+        "type": "parquet",
+        "channel": "wal",
+        "path": str(folder / "lake"),
+        "codec": CODEC,
+        "row_group_bytes": ROW_GROUP_BYTES,
+        "format": {"type": "json", "schema": dict(setup.schema)},
+        "event_time": "ts",
+        "partition_by": ["dt=%Y-%m-%d", "hour=%H"],
+        "roll": {"bytes": "128MiB", "age": setup.roll_age},
+        "placement": {"replicas": setup.sinks},
+    }
+    sources: dict[str, object] = {"web": {"type": "http", "port": 0, "channels": ["wal"]}}
+    if setup.sources:
+        sources = {f"clicks{n}": _taildir(folder, n, setup) for n in range(setup.sources)}
+    return {
+        "agent": f"bench-{folder.name}",
+        "sources": sources,
+        "channels": {"wal": wal},
+        "sinks": {"lake": lake},
+        "state_dir": str(folder / "state"),
+    }
+
+
+def _taildir(folder: Path, number: int, setup: Setup) -> dict[str, object]:
+    return {
+        "type": "taildir",
+        "paths": [str(folder / "input" / str(number) / "*.jsonl")],
+        "scan_interval": setup.scan_interval,
+        "channels": ["wal"],
+    }
+
+
+def input_folder(folder: Path, source: int = 0) -> Path:
+    """Where a source finds its files."""
+    return folder / "input" / str(source)
+
+
+@contextmanager
+def local_ray() -> Iterator[None]:
+    """A Ray on this machine; one that this process has started already is used and left alone."""
+    mine = cluster.connect(None)
+    try:
+        yield
+    finally:
+        if mine:
+            cluster.disconnect()
+
+
+@contextmanager
+def fresh(folder: Path) -> Iterator[Path]:
+    """An empty folder, removed in the end."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running(folder: Path, setup: Setup) -> Iterator[Running]:
+    """The agent, once all its parts run; ended when the block is left."""
+    with starting(folder, setup) as agent:
+        agent.wait_running()
+        yield agent
+
+
+@contextmanager
+def starting(folder: Path, setup: Setup) -> Iterator[Running]:
+    """The agent as soon as it was asked for; ended when the block is left."""
+    for number in range(setup.sources):
+        input_folder(folder, number).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "agent.yaml"
+    path.write_text(yaml.safe_dump(configuration(folder, setup)))
+    begun = time.perf_counter()
+    agent = Running(cluster.start_agent(Record(load(path)), detached=False), begun)
+    try:
+        yield agent
+    finally:
+        agent.end()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part as the status shows it."""
+
+    name: str
+    kind: str
+    replica: int
+    pid: int
+    state: str
+    restarts: int
+    last_error: str | None
+    metrics: Mapping[str, int]
+    detail: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}/{self.replica}"
+
+
+class Running:
+    """An agent that runs. `begun`: when it was asked for, by time.perf_counter."""
+
+    def __init__(self, agent: cluster.RayAgent, begun: float) -> None:
+        self._agent = agent
+        self.begun = begun
+
+    def parts(self, kind: str = "") -> list[Part]:
+        """All parts, or those of one kind. Raises Retry while the supervisor does not answer."""
+        components: Any = self._agent.status()["components"]
+        wanted = (
+            "name", "kind", "replica", "pid", "state", "restarts", "last_error", "metrics",
+            "detail",
+        )  # fmt: skip
+        found = [Part(**{name: part[name] for name in wanted}) for part in components]
+        return [part for part in found if kind in ("", part.kind)]
+
+    def state(self) -> str:
+        """running, draining, drained, stopped or failed."""
+        return str(self._agent.status()["state"])
+
+    def wait_running(self, deadline_s: float = 180) -> None:
+        self.wait(
+            lambda: all(part.state == "running" for part in self.parts()),
+            "all parts run",
+            deadline_s,
+        )
+
+    def wait(self, condition: Callable[[], bool], what: str, deadline_s: float) -> None:
+        """Until it holds. Raises TimeoutError with the state of all parts after `deadline_s`."""
+        deadline = time.perf_counter() + deadline_s
+        pause = threading.Event()
+        while True:
+            with suppress(Retry):
+                if condition():
+                    return
+            if time.perf_counter() > deadline:
+                raise TimeoutError(f"not within {deadline_s:.0f} s: {what}; {self._told()}")
+            pause.wait(0.05)
+
+    def _told(self) -> str:
+        try:
+            parts = self.parts()
+        except Retry as error:
+            return error.message
+        return "; ".join(f"{part.label} {part.state}: {part.last_error}" for part in parts)
+
+    def metric(self, kind: str, name: str) -> int:
+        """The sum of a metric over all parts of a kind."""
+        return sum(part.metrics.get(name, 0) for part in self.parts(kind))
+
+    def pids(self) -> dict[str, int]:
+        """Its own processes: the part actors and the supervisor."""
+        return {part.label: part.pid for part in self.parts()} | {"supervisor": self._agent.pid()}
+
+    def cpu(self) -> dict[int, float]:
+        """Seconds of CPU of each of its own processes."""
+        return cpu_seconds(self.pids().values())
+
+    def drain(self) -> None:
+        """Read to the present end of the input and empty the channel; it stops by itself then."""
+        self._agent.drain()
+
+    def end(self) -> None:
+        """Stop it and forget it; what does not stop in time is reported by an exception."""
+        self._agent.stop()
+        ended = self._agent.join(90)
+        told = "" if ended else self._told()
+        self._agent.close()
+        if not ended:
+            raise TimeoutError(f"the agent did not stop within 90 s; {told}")
