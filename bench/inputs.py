@@ -36,7 +36,8 @@ _POOL = 4096
 _TINY = 20
 _LARGE = 100_000
 _BLOCK = {"access": 100_000, "wide": 20_000, "tiny": 1_000_000, "large": 100}
-_MADE = "made.json"
+_MADE = "_made.json"
+"""A name that tools which read whole folders pass over."""
 
 
 @dataclass(frozen=True)
