@@ -114,7 +114,8 @@ def _clicks(place: Path, size: int, files: int, seed: int) -> Input:
 def _made(kind: str, place: Path, size: int, files: int, seed: int) -> Input:
     random = np.random.default_rng(seed)
     block = _MAKERS[kind](random)
-    paths = tuple(place / f"{kind}-{i:04d}.log" for i in range(files))
+    ending = "jsonl" if kind == "wide" else "log"
+    paths = tuple(place / f"{kind}-{i:04d}.{ending}" for i in range(files))
     rows = total = 0
     sums: dict[str, int] = {}
     for path in paths:

@@ -1,4 +1,4 @@
-"""One table of the report."""
+"""A table of the report, as every contender and experiment hands it in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Table:
     note: str = ""
 
     def markdown(self) -> str:
-        """Heading, table and note. A value that is not there shows as a dash."""
+        """Title, table and note, with three significant digits for what was measured."""
         lines = [f"### {self.title}", "", _line(self.columns), _line(["---"] * len(self.columns))]
         lines += [_line([_shown(value) for value in row]) for row in self.rows]
         if self.note:
@@ -23,16 +23,13 @@ class Table:
         return "\n".join(lines) + "\n"
 
 
-def _line(cells: tuple[str, ...] | list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _line(cells: list[str] | tuple[str, ...]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _shown(value: str | float | int | None) -> str:
-    """Three digits that mean something; whole numbers from a hundred on, thousands apart."""
     if value is None:
         return "-"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) or abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else value
