@@ -24,7 +24,7 @@ def parquet(task: Task, data: Input, folder: Path) -> int:
     """
     files = [str(path) for path in sorted(folder.rglob("*.parquet")) if _is_output(path, folder)]
     lake = ds.dataset(files, format="parquet")
-    rows = sum(fragment.count_rows() for fragment in lake.get_fragments())
+    rows: int = sum(fragment.count_rows() for fragment in lake.get_fragments())
     if rows != data.rows:
         raise WrongOutput(f"{task.name}: {data.rows:,} rows in, {rows:,} out")
     wanted = data.sums[task.check] if task.check else data.bytes - data.rows

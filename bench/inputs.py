@@ -36,6 +36,7 @@ _POOL = 4096
 _TINY = 20
 _LARGE = 100_000
 _BLOCK = {"access": 100_000, "wide": 20_000, "tiny": 1_000_000, "large": 100}
+_ROW_BYTES = {"access": 210, "wide": 1_580, "tiny": _TINY, "large": _LARGE}
 _MADE = "_made.json"
 """A name that tools which read whole folders pass over."""
 
@@ -122,8 +123,7 @@ def _made(kind: str, place: Path, size: int, files: int, seed: int) -> Input:
         room = max(1, (size - total) // (files - paths.index(path)))
         with path.open("wb", buffering=0) as file:
             while room > 0:
-                # The first block tells how long a row is, so that the last one is cut to fit.
-                mean = total / rows if rows else room / 10
+                mean = total / rows if rows else _ROW_BYTES[kind]
                 lines = block(rows, max(1, min(_BLOCK[kind], round(room / mean))))
                 file.write(lines.data)
                 rows, total = rows + lines.rows, total + len(lines.data)
@@ -213,7 +213,7 @@ def _tiny(random: np.random.Generator) -> _Maker:
         _digits(lines[:, 0:9], first + np.arange(rows))
         _digits(lines[:, 10:19], random.integers(0, 10**9, rows))
         lines[:, 19] = ord("\n")
-        return _Block(memoryview(lines).cast("B"), rows, {})
+        return _Block(lines.reshape(-1).data, rows, {})
 
     return block
 
@@ -234,7 +234,7 @@ def _large(random: np.random.Generator) -> _Maker:
             lines[row] = pool[start : start + _LARGE]
         _digits(lines[:, 0:9], first + np.arange(rows))
         lines[:, -1] = ord("\n")
-        return _Block(memoryview(lines).cast("B"), rows, {})
+        return _Block(lines.reshape(-1).data, rows, {})
 
     return block
 

@@ -1,10 +1,12 @@
-"""What all contenders share: codec, block and row group sizes. No imports: every environment of
-the bench reads it.
+"""What all contenders share: codec, block and row group sizes. Only the standard library: every
+environment of the bench reads it.
 """
 
 from __future__ import annotations
 
-CODEC = "snappy"
+from typing import Literal
+
+CODEC: Literal["snappy"] = "snappy"
 BLOCK_BYTES = 8 * 2**20
 ROW_GROUP_BYTES = 16 * 2**20
 """Decoded bytes that rayflume and the bare processes gather for a row group."""

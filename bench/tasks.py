@@ -44,10 +44,25 @@ TASKS = {
             check="dwell_ms",
         ),
         Task("lines", "the same lines to one string column", "clicks", "text", {}),
-        Task("access", "access log to typed Parquet", "access", "access", {}, False, 0.5, "bytes"),
-        Task("wide", "JSON of 100 fields to typed Parquet", "wide", "json", WIDE_SCHEMA, False, 0.5,
-             "i00"),
-        Task("tiny", "lines of 20 bytes to one string column", "tiny", "text", {}, False, 0.25),
-        Task("large", "lines of 100 KB to one string column", "large", "text", {}, False, 0.5),
+        Task(
+            "access",
+            "access log to typed Parquet",
+            "access",
+            "access",
+            {},
+            share=0.3,
+            check="bytes",
+        ),
+        Task(
+            "wide",
+            "JSON of 100 fields to typed Parquet",
+            "wide",
+            "json",
+            WIDE_SCHEMA,
+            share=0.3,
+            check="i00",
+        ),
+        Task("tiny", "lines of 20 bytes to one string column", "tiny", "text", {}, share=0.2),
+        Task("large", "lines of 100 KB to one string column", "large", "text", {}, share=0.5),
     )
-}  # fmt: skip
+}

@@ -62,12 +62,14 @@ class Measured:
 class Contender(Protocol):
     """One tool. All methods block.
 
-    `variants`: key -> title; `tasks`: names of those it can do; `cannot`: task -> why not, shown
-    in the report; `share`: how much of the others' input it gets, if it is slow; `notes`: what
-    could not be set as for the others; `facts`: what else it has measured.
+    `version`: "" when a package of rayflume's environment tells it; `variants`: key -> title;
+    `tasks`: names of those it can do; `cannot`: task -> why not, shown in the report; `share`: how
+    much of the others' input it gets, if it is slow; `notes`: what could not be set as for the
+    others; `facts`: what else it has measured.
     """
 
     name: str
+    version: str
     variants: Mapping[str, str]
     tasks: tuple[str, ...]
     cannot: Mapping[str, str]

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +119,8 @@ class WorkerContender:
     python: str = sys.executable
     environment: Mapping[str, str] = field(default_factory=dict)
     cannot: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
+    warm_runs: int = 1
     share: float = 1.0
     notes: str = ""
     facts: Mapping[str, float] = field(default_factory=dict)
@@ -135,7 +138,10 @@ class WorkerContender:
             self._workers.append(Worker(command, log, self.environment))
         for task, data in stage.warm.values():
             if task.name in self.tasks:
-                self._order(task, data, stage.logs / f"warm-{self.name}-{task.name}")
+                for _ in range(self.warm_runs):
+                    folder = stage.data / "runs" / "warm"
+                    self._order(task, data, folder)
+                    shutil.rmtree(folder)
 
     def run(self, turn: Turn) -> Measured:
         pids = [worker.pid for worker in self._workers]

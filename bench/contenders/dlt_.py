@@ -22,10 +22,11 @@ def contender() -> Contender:
         name="dlt",
         variants={"dlt": "dlt, filesystem source and destination"},
         tasks=("json", "wide"),
+        version=VERSION,
         cannot=dict.fromkeys(("lines", "access", "tiny", "large"), _NO_LINES),
         module="dlt_",
         python=python_of("dlt"),
-        share=0.04,
+        share=0.03,
         notes="no partitions by value; `ts` stays a number; adds two columns of its own (load and "
         "row id); parses into Python objects",
     )

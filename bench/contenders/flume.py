@@ -119,6 +119,7 @@ class Flume:
     """See Contender."""
 
     name: str = "flume"
+    version: str = "1.11.0"
     variants: Mapping[str, str] = field(default_factory=_variants)
     tasks: tuple[str, ...] = ("lines",)
     cannot: Mapping[str, str] = field(
@@ -127,7 +128,10 @@ class Flume:
         )
     )
     share: float = 0.12
-    notes: str = "writes lines into text files, not Parquet; the file channel syncs each commit"
+    notes: str = (
+        "writes lines into text files, not Parquet; the file channel syncs each commit; a sink "
+        "that finds its channel empty sleeps for a second or more, which Flume has no option for"
+    )
     facts: Mapping[str, float] = field(default_factory=dict)
     _stage: Stage | None = None
     _process: subprocess.Popen[bytes] | None = None

@@ -22,6 +22,7 @@ def contender() -> Contender:
         name="mq_bridge",
         variants={"mq_bridge": "mq-bridge, a route for each file"},
         tasks=("json", "wide"),
+        version=VERSION,
         cannot=dict.fromkeys(("lines", "access", "tiny", "large"), _NO_LINES),
         module="mq_bridge_",
         python=python_of("mq_bridge"),

@@ -14,6 +14,7 @@ def contender() -> Contender:
         tasks=tuple(TASKS),
         module="ray_data",
         needs=("ray",),
+        share=0.25,
         notes="nothing is durable; a file per block and partition; Ray's own processes count in "
         "its memory and CPU, its object store stands apart as shared memory",
     )

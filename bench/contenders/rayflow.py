@@ -81,6 +81,7 @@ class Rayflume:
     """
 
     name: str = "rayflume"
+    version: str = ""
     variants: Mapping[str, str] = field(
         default_factory=lambda: {
             FILE: "rayflume, file channel (durable)",
@@ -91,7 +92,7 @@ class Rayflume:
     cannot: Mapping[str, str] = field(default_factory=dict)
     share: float = 1.0
     notes: str = "files end at 128 MiB"
-    facts: dict[str, float] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict)
     _data: Path = Path()
     _agent: cluster.RayAgent | None = None
 
@@ -153,7 +154,7 @@ def _parts(agent: cluster.RayAgent) -> list[dict[str, object]]:
     parts = agent.status()["components"]
     if not isinstance(parts, list):
         raise RunFailed(f"a status without parts: {parts}")
-    return [part for part in parts if isinstance(part, dict)]
+    return [dict(part) for part in parts if isinstance(part, dict)]
 
 
 def _wait_running(agent: cluster.RayAgent) -> None:

@@ -22,6 +22,7 @@ def contender() -> Contender:
         variants={"spark": "Spark Structured Streaming, local[2], warm"},
         tasks=tuple(TASKS),
         module="spark",
+        warm_runs=2,
         notes="checkpoint of file names on local disk, without fsync of the rows; row groups of "
         "16 MiB are counted by parquet-mr in encoded bytes that it holds",
     )

@@ -36,7 +36,7 @@ def run(order: Order) -> None:
     columns = {name: {"data_type": _TYPES[kind]} for name, kind in order.task.schema.items()}
     files = filesystem(bucket_url=f"file://{folder}", file_glob="*.jsonl")
     rows = (files | read_jsonl(chunksize=10_000)).with_name("rows")
-    rows.apply_hints(columns=columns)  # type: ignore[arg-type]
+    rows.apply_hints(columns=columns)
     pipeline = dlt.pipeline(
         "bench",
         pipelines_dir=str(order.folder / "_pipeline"),

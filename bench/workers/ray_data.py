@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -60,8 +61,8 @@ def _access(table: pa.Table) -> pa.Table:
 
 def _rows(order: Order, task: Task) -> ray.data.Dataset:
     if task.decode == "json":
-        hourly = {"hourly": task.hourly}
-        return _json(order).map_batches(_timed, batch_format="pyarrow", fn_kwargs=hourly)
+        timed = partial(_timed, hourly=task.hourly)
+        return _json(order).map_batches(timed, batch_format="pyarrow")
     lines = ray.data.read_text(order.paths)
     if task.decode == "access":
         return lines.map_batches(_access, batch_format="pyarrow")
