@@ -32,7 +32,7 @@ class WorkerFailed(Exception):
 
 
 class Worker:
-    """One process that does what it is told. Blocks until it is ready.
+    """One process that does what it is told. `wait` once, till it is ready, before the first order.
 
     Its session is its own: Ctrl-C reaches the bench alone, which then calls `stop`.
     """
@@ -51,9 +51,10 @@ class Worker:
                 start_new_session=True,
             )
         self.pid = self._process.pid
-        self.wait()
+        self._asked = True
 
     def tell(self, order: Mapping[str, object]) -> None:
+        self._asked = True
         _pipe(self._process.stdin).write(json.dumps(order).encode() + b"\n")
         _pipe(self._process.stdin).flush()
 
@@ -65,6 +66,7 @@ class Worker:
         line = answers.readline()
         if not line:
             raise WorkerFailed(f"ended with {self._process.wait()}: {self._tail()}")
+        self._asked = False
         if error := json.loads(line).get("error"):
             raise WorkerFailed(error)
 
@@ -72,11 +74,14 @@ class Worker:
         return self._log.read_text(errors="replace")[-3000:]
 
     def stop(self) -> None:
-        """The end of its input ends it; what is left of its processes after that is killed."""
+        """The end of its input ends it, if it has nothing to do; what is left of its processes
+        after that is killed.
+        """
         left = tree(self.pid)
         try:
             _pipe(self._process.stdin).close()
-            self._process.wait(END_S)
+            if not self._asked:
+                self._process.wait(END_S)
         except (OSError, subprocess.TimeoutExpired):
             pass
         kill(left)
@@ -136,6 +141,8 @@ class WorkerContender:
         for number in range(self.processes):
             log = stage.logs / f"{self.name}-{number}.log"
             self._workers.append(Worker(command, log, self.environment))
+        for worker in self._workers:
+            worker.wait()
         for task, data in stage.warm.values():
             if task.name in self.tasks:
                 for _ in range(self.warm_runs):

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from bench.contenders import Contender, Measured, Stage, Turn
+from bench.contenders._worker import kill
 from bench.settings import CODEC, PROCESSES, ROW_GROUP_BYTES
 from bench.tasks import TASKS, Task
 from bench.usage import Usage, Used, tree
@@ -138,7 +139,9 @@ class Rayflume:
 
     def stop(self) -> None:
         self._agent = None
+        left = list(_descendants())
         cluster.disconnect()
+        kill(left)  # a Ray that was interrupted while it started does not end all of itself
 
 
 def _with_cpu_of(own: Used, other: Used) -> Used:
