@@ -87,6 +87,8 @@ _PRAGMA = re.compile(r"\s+# (?:noqa|type: ignore|fmt:).*$")
 def modules(*folders: str) -> list[Path]:
     """All modules of the folders, sorted."""
     found = [path for name in folders for path in (ROOT / name).rglob("*.py")]
+    written = ROOT / "bench" / "data"  # by the bench: input, and environments of other tools
+    found = [path for path in found if not path.is_relative_to(written)]
     return sorted(path for path in found if "__pycache__" not in path.parts)
 
 

@@ -1,15 +1,9 @@
-"""The practical limit: two bare pyarrow processes, no Ray, no durability, same files and settings.
-
-Each process reads every second file in blocks and writes Parquet: for `json` typed and partitioned
-by hour, for `lines` one string column. Row groups are gathered to the same decoded size, codec is
-the same.
-"""
+"""Bare pyarrow: blocks of a file to Arrow tables, gathered by partition into row groups."""
 
 from __future__ import annotations
 
 import io
-import multiprocessing
-import time
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,15 +14,19 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 
-from bench.settings import BLOCK_BYTES, CODEC, ROW_GROUP_BYTES, SCHEMA
+from bench.settings import BLOCK_BYTES, CODEC, ROW_GROUP_BYTES
+from bench.tasks import Task
+from bench.workers.serve import Order, serve
+from rayflume.formats import combined_log
 
-PROCESSES = 2
 _TYPES = {
     "int64": pa.int64(),
     "string": pa.string(),
     "double": pa.float64(),
+    "boolean": pa.bool_(),
     "timestamp_ms": pa.int64(),
 }
+_TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
 @dataclass
@@ -52,7 +50,7 @@ class _Writers:
         if partition not in self.open:
             path = self.directory / partition
             path.mkdir(parents=True, exist_ok=True)
-            name = path / f"part-{multiprocessing.current_process().pid}.parquet"
+            name = path / f"part-{os.getpid()}.parquet"
             self.open[partition] = pq.ParquetWriter(name, table.schema, compression=CODEC)
         self.open[partition].write_table(table, row_group_size=len(table))
 
@@ -63,10 +61,10 @@ class _Writers:
             writer.close()
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _blocks(path: str) -> Iterator[bytes]:
     """The file in blocks that end at a newline."""
     rest = b""
-    with path.open("rb", buffering=0) as file:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
         while data := file.read(BLOCK_BYTES):
             cut = data.rfind(b"\n") + 1
             yield rest + data[:cut]
@@ -75,62 +73,66 @@ def _blocks(path: Path) -> Iterator[bytes]:
         yield rest
 
 
-def _json(block: bytes, writers: _Writers) -> None:
-    schema = pa.schema([(name, _TYPES[kind]) for name, kind in SCHEMA.items()])
+def _json(task: Task, block: bytes, writers: _Writers) -> None:
+    schema = pa.schema([(name, _TYPES[kind]) for name, kind in task.schema.items()])
     table = pj.read_json(
         io.BytesIO(block),
         read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
         parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
     )
     hours = pc.divide(table["ts"], 3_600_000)
-    times = table["ts"].cast(pa.timestamp("ms", tz="UTC")).cast(pa.timestamp("us", tz="UTC"))
+    times = table["ts"].cast(pa.timestamp("ms", tz="UTC")).cast(_TIMESTAMP)
     table = table.set_column(table.schema.get_field_index("ts"), "ts", times)
+    if not task.hourly:
+        writers.add("", table)
+        return
     for hour in pc.unique(hours).to_pylist():
         when = np.datetime64(hour, "h").astype(object)
         partition = when.strftime("dt=%Y-%m-%d/hour=%H")
         writers.add(partition, table.filter(pc.equal(hours, hour)))
 
 
-def _lines(block: bytes, writers: _Writers) -> None:
+def _lines(block: bytes) -> pa.Array:
     ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == 10).astype(np.int32) + 1
     offsets = np.concatenate([np.zeros(1, dtype=np.int32), ends])
     lines = pa.Array.from_buffers(
         pa.binary(), len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(block)]
     )
-    body = pc.binary_replace_slice(lines, -1, 2**31 - 1, b"").cast(pa.string())
-    writers.add("", pa.table({"body": body}))
+    return pc.binary_replace_slice(lines, -1, 2**31 - 1, b"").cast(pa.string())
 
 
-def _work(kind: str, paths: list[Path], lake: Path, ready, go) -> None:  # type: ignore[no-untyped-def]
-    pa.set_cpu_count(1)
-    step = _json if kind == "json" else _lines
-    warm = next(_blocks(paths[0]))
-    step(warm[: warm.find(b"\n") + 1], _Writers(lake))
-    ready.release()
-    go.wait()
-    writers = _Writers(lake)
-    for path in paths:
+def _text(task: Task, block: bytes, writers: _Writers) -> None:
+    writers.add("", pa.table({"body": _lines(block)}))
+
+
+def _access(task: Task, block: bytes, writers: _Writers) -> None:
+    columns = _fields(pc.extract_regex(_lines(block), combined_log._LINE))
+    columns |= _fields(pc.extract_regex(columns["request"], combined_log._REQUEST))
+    columns["time"], bad = combined_log.parse_times(columns["time"])
+    if bad.any():
+        raise ValueError("a time that is none")
+    dash = pa.scalar("-")
+    for name in ("host", "ident", "user", "status", "bytes", "referrer", "user_agent"):
+        column = columns[name]
+        columns[name] = pc.if_else(pc.equal(column, dash), None, column)
+    columns["status"] = columns["status"].cast(pa.int32())
+    columns["bytes"] = columns["bytes"].cast(pa.int64())
+    writers.add("", pa.table(columns))
+
+
+def _fields(struct: pa.StructArray) -> dict[str, pa.Array]:
+    return dict(zip((field.name for field in struct.type), struct.flatten(), strict=True))
+
+
+def run(order: Order) -> None:
+    step = {"json": _json, "access": _access, "text": _text}[order.task.decode]
+    writers = _Writers(order.folder)
+    for path in order.paths:
         for block in _blocks(path):
-            step(block, writers)
+            step(order.task, block, writers)
     writers.close()
 
 
-def run(kind: str, paths: list[Path], lake: Path) -> float:
-    """Seconds from the common start of both processes to the end of the last."""
-    context = multiprocessing.get_context("spawn")
-    ready, go = context.Semaphore(0), context.Event()
-    workers = [
-        context.Process(target=_work, args=(kind, paths[i::PROCESSES], lake, ready, go))
-        for i in range(PROCESSES)
-    ]
-    for worker in workers:
-        worker.start()
-    for _ in workers:
-        ready.acquire()
-    begin = time.perf_counter()
-    go.set()
-    for worker in workers:
-        worker.join()
-        if worker.exitcode:
-            raise RuntimeError(f"a bare process ended with {worker.exitcode}")
-    return time.perf_counter() - begin
+if __name__ == "__main__":
+    pa.set_cpu_count(1)
+    serve(run)
