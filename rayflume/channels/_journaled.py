@@ -43,6 +43,7 @@ from rayflume.units import format_bytes
 
 log = logging.getLogger(__name__)
 
+DRAINING_WAIT_MS = 50
 REOPEN_AFTER_MS = 500
 ANY_BYTES = 2**62
 FREE_CHECK_MS = 1_000
@@ -285,6 +286,9 @@ class JournaledChannel:
                 now_ms = self._clock.monotonic_ms()
                 self._expire(ledger, now_ms)
                 taken = ledger.take(holder, delivery, bytes_max, now_ms, turn)
+                if ledger.draining:
+                    # The sinks are told soon that all is done, and then they must not wait here.
+                    deadline_ms = min(deadline_ms, now_ms + DRAINING_WAIT_MS)
                 if taken.refs or taken.close or taken.orphans or now_ms >= deadline_ms:
                     self._metrics.add("EventTakeAttemptCount")
                     ledger.note_taken(holder, turn, taken)
