@@ -1,7 +1,7 @@
 """What processes use while a contender runs: CPU seconds and peak memory, from /proc.
 
 CPU is user and system time of every process seen, also of those that have ended (what one used
-since the last look before its end is missed: half a second at most). Memory is the proportional
+since the last look before its end is missed: two seconds at most). Memory is the proportional
 set size: a page that two processes map counts half for each. Left out of it are pages of files
 below the bench's data folder, which are the page cache's (a mapped journal, input or output), and
 apart from it stands shared memory, where Ray keeps its object store.
@@ -17,7 +17,8 @@ from pathlib import Path
 
 import psutil
 
-LOOK_S = 0.5
+LOOK_S = 2.0
+"""Each look costs milliseconds for every process, which counts against those that have many."""
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 Pids = Callable[[], Iterable[int]]
 
@@ -76,7 +77,7 @@ class _Group:
 
 
 class Usage:
-    """Looks at groups of processes, twice a second, from its making until `stop`.
+    """Looks at groups of processes, every two seconds, from its making until `stop`.
 
     `groups`: name -> whose processes; asked anew at every look. `data`: pages of files below it
     are not counted.
