@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 import pyarrow as pa
 from isal.isal_zlib import crc32
@@ -45,6 +46,7 @@ from rayflume.interfaces import (
     Taken,
 )
 from rayflume.metrics import Metrics
+from rayflume.threads import Pool
 
 # -- source half --------------------------------------------------------------------------------
 
@@ -230,14 +232,14 @@ class Lane:
     clock: Clock
     metrics: Metrics
     take_bytes: int = 32 * 2**20
+    reader: Pool | None = None  # where `read` is called ahead of the writing; None: not ahead
     open: Delivery | None = None
     closing: list[Delivery] = field(default_factory=list)
     dropped: list[Delivery] = field(default_factory=list)
     """Given up here; the channel has not heard of it yet."""
     turn: int = 1
     """Number of the next take."""
-    taken_bytes: int = 0
-    """Of the records of the newest take."""
+    taken_bytes: int = 0  # of the records of the newest take
     orphans: bool = False
     """Prepared deliveries are to be adopted; the channel has not answered yet."""
     collect_at_ms: int = 0
@@ -295,14 +297,26 @@ def _write(lane: Lane, taken: Taken) -> None:
     delivery = lane.open
     assert delivery.writer is not None
     poison = "its holder died too often: not decoded" if taken.poison else ""
-    for ref in taken.refs:
-        batch = lane.read(ref)
+    for ref, batch in _batches(lane, taken.refs):
         delivery.writer.write(batch, ref.position, poison)
         delivery.rows += batch.num_rows
         delivery.bytes += batch.nbytes
         lane.metrics.add("EventDrainAttemptCount", batch.num_rows)
         lane.metrics.add("BytesDrainedCount", batch.nbytes)
     delivery.wrote_ms = lane.clock.monotonic_ms()
+
+
+def _batches(lane: Lane, refs: Sequence[RowRef]) -> Iterator[tuple[RowRef, EventBatch]]:
+    """The rows of each; while one batch is written the next is read, for disks take their time."""
+    if lane.reader is None:
+        yield from ((ref, lane.read(ref)) for ref in refs)
+        return
+    coming = lane.reader.submit(partial(lane.read, refs[0]))
+    for ref, following in zip(refs, (*refs[1:], None), strict=True):
+        batch = coming.result()
+        if following is not None:
+            coming = lane.reader.submit(partial(lane.read, following))
+        yield ref, batch
 
 
 def due(lane: Lane, taken: Taken) -> bool:

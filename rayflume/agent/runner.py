@@ -376,6 +376,7 @@ class SinkRunner(Runner):
         self.health.state = "running"
         heart = self._threads.start(f"{self.name}-heart", self._beat)
         closer = self._threads.pool(f"{self.name}-close")
+        self._lane.reader = self._threads.pool(f"{self.name}-read")
         try:
             if self._retry(self._recover):
                 self._loop(closer)
@@ -387,6 +388,7 @@ class SinkRunner(Runner):
         finally:
             self._stopping.set()
             closer.shutdown()
+            self._lane.reader.shutdown()
             flow.release(self._lane)
             self._sink.close()
             heart.join(5)

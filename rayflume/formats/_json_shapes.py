@@ -28,6 +28,7 @@ from rayflume.formats._json_kernel import (
     STRING,
     Columns,
     Pieces,
+    as_block,
     read_rows,
 )
 from rayflume.formats._rows import Mask, not_utf8
@@ -147,7 +148,9 @@ class _Block:
             if pieces is None:
                 self._left = self._left[1:]
                 continue
-            read = read_rows(self._values, self._offsets, self._left, pieces, self._columns)
+            read = read_rows(
+                as_block(self._values), self._offsets, self._left, pieces, self._columns
+            )
             self.done[self._left[read]] = True
             # The row that it was learned from may still have a value that is not plain.
             self._left = self._left[~read] if read[0] else self._left[1:][~read[1:]]
@@ -163,8 +166,10 @@ class _Block:
             kinds.append(kind)
             slots.append(slot)
         lengths = [len(piece) for piece in shape.pieces]
+        text = np.frombuffer(b"".join(shape.pieces), dtype=np.uint8)
         return Pieces(
-            np.frombuffer(b"".join(shape.pieces), dtype=np.uint8),
+            text,
+            as_block(text).eights.copy(),
             np.cumsum([0, *lengths], dtype=np.int32),
             np.array(kinds, dtype=np.int32),
             np.array(slots, dtype=np.int32),

@@ -4,6 +4,7 @@ the page cache no copy.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import TypeVar
@@ -58,7 +59,7 @@ def journal_in(directory: Path) -> str:
 
 
 class SegmentReader:
-    """Reads records of the segments in a directory. One thread uses it.
+    """Reads records of the segments in a directory. Thread-safe; one call at a time.
 
     `direct`: large records were written past the page cache, and are read so.
     """
@@ -68,17 +69,22 @@ class SegmentReader:
         self._maps: OrderedDict[str, pa.MemoryMappedFile] = OrderedDict()
         self._past_cache: OrderedDict[str, DirectReader] | None = OrderedDict() if direct else None
         self._memory = Memory()
+        self._lock = threading.Lock()
 
     def read(self, ref: RowRef) -> EventBatch:
         """The rows of `ref`. Raises FileNotFoundError if the segment is gone, RowsUnreadable."""
+        with self._lock:
+            record = self._record(ref)
+        return decode_rows(record, ref)
+
+    def _record(self, ref: RowRef) -> pa.Buffer:
         if self._past_cache is not None and ref.length >= DIRECT_BYTES_MIN:
-            record = self._reader(self._past_cache, ref.segment).read(ref.offset, ref.length)
-            return decode_rows(record, ref)
+            return self._reader(self._past_cache, ref.segment).read(ref.offset, ref.length)
         mapped = self._map(ref.segment, ref.offset + ref.length)
         if mapped is None or mapped.size() < ref.offset:
             raise RowsUnreadable(f"{ref.segment} ends before {ref.offset}")
         mapped.seek(ref.offset)
-        return decode_rows(mapped.read_buffer(ref.length), ref)
+        return mapped.read_buffer(ref.length)
 
     def _reader(self, opened: OrderedDict[str, DirectReader], segment: str) -> DirectReader:
         reader = opened.pop(segment, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -61,9 +62,10 @@ def test_a_violation_is_told_with_a_command_and_a_trace() -> None:
 
 
 def test_what_is_shrunk_fails_still() -> None:
-    """Found by seed 8: a fault that never came to pass was left out, and then all held."""
+    """A fault that never came to pass may count: without it all held."""
     with switched_off("lease check"):
-        failed = [outcome for outcome in map(run, range(12)) if outcome.problem]
+        outcomes = (outcome for outcome in map(run, range(200)) if outcome.problem)
+        failed = list(islice(outcomes, 3))
         assert failed
         for outcome in failed:
             assert run(outcome.seed, without=shrunk(outcome)).problem, f"seed {outcome.seed}"
