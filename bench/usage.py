@@ -1,7 +1,7 @@
 """What processes use while a contender runs: CPU seconds and peak memory, from /proc.
 
 CPU is user and system time of every process seen, also of those that have ended (what one used
-since the last look before its end is missed: two seconds at most). Memory is the proportional
+since the last count before its end is missed: a tenth of a second). Memory is the proportional
 set size: a page that two processes map counts half for each. Left out of it are pages of files
 below the bench's data folder, which are the page cache's (a mapped journal, input or output), and
 apart from it stands shared memory, where Ray keeps its object store.
@@ -9,6 +9,7 @@ apart from it stands shared memory, where Ray keeps its object store.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +19,11 @@ from pathlib import Path
 import psutil
 
 LOOK_S = 2.0
-"""Each look costs milliseconds for every process, which counts against those that have many."""
+"""For memory and new processes: each look costs milliseconds for every process, which counts
+against contenders that have many.
+"""
+COUNT_S = 0.1
+"""For CPU: what a process used is gone with it."""
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 Pids = Callable[[], Iterable[int]]
 
@@ -52,11 +57,17 @@ class _Group:
     ticks: dict[tuple[int, int], tuple[int, int]]
     bytes: int = 0
     shared: int = 0
+    known: tuple[int, ...] = ()
+
+    def count(self, *, first: bool = False) -> None:
+        for pid in self.known:
+            self._count(pid, first)
 
     def look(self, *, first: bool, data: str) -> None:
+        self.known = tuple(self.pids())
+        self.count(first=first)
         private = shared = 0
-        for pid in self.pids():
-            self._count(pid, first)
+        for pid in self.known:
             mine, ours = memory(pid, data)
             private, shared = private + mine, shared + ours
         if private > self.bytes:
@@ -77,7 +88,7 @@ class _Group:
 
 
 class Usage:
-    """Looks at groups of processes, every two seconds, from its making until `stop`.
+    """Looks at groups of processes from its making until `stop`.
 
     `groups`: name -> whose processes; asked anew at every look. `data`: pages of files below it
     are not counted.
@@ -96,8 +107,14 @@ class Usage:
             group.look(first=first, data=self._data)
 
     def _watch(self) -> None:
-        while not self._end.wait(LOOK_S):
-            self._look()
+        counts = round(LOOK_S / COUNT_S)
+        for number in itertools.count(1):
+            if self._end.wait(COUNT_S):
+                return
+            if number % counts == 0:
+                self._look()
+            for group in self._groups.values():
+                group.count()
 
     def stop(self) -> dict[str, Used]:
         """One last look, then what was used. The processes must still live."""
