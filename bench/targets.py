@@ -9,7 +9,7 @@ from bench.figures import BARE, FILE, MEMORY, Figures, ratio
 from bench.table import Table
 
 _FLUME = ("flume_taildir_file", "flume_spooldir_file")
-_HALF = "50 %"
+_HALF = "50% of the peak"
 
 
 @dataclass(frozen=True)

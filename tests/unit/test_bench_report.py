@@ -62,7 +62,7 @@ def test_targets_of_experiments_are_read_from_their_tables() -> None:
     latency = Table(
         "From append to visible in the lake",
         ("load", "p99 ms"),
-        [("10 % of the peak", 900.0), ("50 % of the peak", 2100.0)],
+        [("10% of the peak", 900.0), ("50% of the peak", 2100.0)],
     )
     drained = Table(
         "How a backlog drains",
