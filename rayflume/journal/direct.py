@@ -62,13 +62,11 @@ def _aligned(size: int) -> npt.NDArray[np.uint8]:
 
 
 def _open(path: Path, flags: int) -> int | None:
-    """A descriptor for direct calls; None where the file system has none."""
+    """A descriptor for direct calls; None where none is to be had."""
     try:
         return os.open(path, flags | os.O_DIRECT | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError as error:
-        if error.errno in _NOT_SO:
-            return None
-        raise
+    except OSError:
+        return None
 
 
 class DirectWriter:
@@ -124,9 +122,14 @@ class DirectReader:
     """Reads large records of one file. One thread at a time."""
 
     def __init__(self, path: Path, memory: Memory) -> None:
+        self._path = path
         self._memory = memory
         direct = _open(path, os.O_RDONLY)
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if direct is None else direct
+        self._is_direct = direct is not None
+        self._descriptor = self._ordinary() if direct is None else direct
+
+    def _ordinary(self) -> int:
+        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self, place: int, length: int) -> pa.Buffer:
         """The bytes `[place, place + length)`, fewer at the end of the file. Blocks; OSError."""
@@ -135,12 +138,24 @@ class DirectReader:
         got = 0
         # Only at the end of the file is there less than a block.
         while got < len(target) and not got % BLOCK_BYTES:
-            more = os.preadv(self._descriptor, [target[got:]], start + got)
+            more = self._read(target[got:], start + got)
             if not more:
                 break
             got += more
         skipped = place - start
         return pa.py_buffer(target).slice(skipped, max(0, min(length, got - skipped)))
+
+    def _read(self, target: memoryview, start: int) -> int:
+        try:
+            return os.preadv(self._descriptor, [target], start)
+        except OSError as error:
+            if error.errno not in _NOT_SO or not self._is_direct:
+                raise
+        # It could be opened so, but wants larger blocks, or can't after all.
+        ordinary, self._is_direct = self._ordinary(), False
+        os.close(self._descriptor)
+        self._descriptor = ordinary
+        return os.preadv(self._descriptor, [target], start)
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import random
 from collections.abc import Callable
@@ -82,6 +83,23 @@ def test_a_file_system_without_it_is_written_and_read_the_ordinary_way(
     reader = DirectReader(tmp_path / "a", Memory())
     assert all(reader.read(p, n).to_pybytes() == written[p : p + n] for p, n in spans)
     file.close()
+
+
+def test_a_file_that_can_be_opened_so_but_not_read_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(BLOB[: 3 * 2**20])
+    preadv = os.preadv
+
+    def refusing(descriptor: int, buffers: list[memoryview], place: int) -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "larger blocks, please")
+        return preadv(descriptor, buffers, place)
+
+    monkeypatch.setattr(os, "preadv", refusing)
+    reader = DirectReader(tmp_path / "a", Memory())
+    for _ in range(2):
+        assert reader.read(100, 2**21).to_pybytes() == BLOB[100 : 100 + 2**21]
 
 
 def failing(after: int, number: int) -> Callable[[int, memoryview, int], int]:
