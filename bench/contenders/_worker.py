@@ -86,6 +86,7 @@ class Worker:
             pass
         kill(left)
         self._process.wait()
+        _pipe(self._process.stdout).close()
 
 
 def kill(pids: Sequence[int]) -> None:
