@@ -62,7 +62,7 @@ demo: $(STAMP)
 
 test: test-unit test-rest
 
-# Without Ray, without another process, under a minute.
+# Without Ray, two minutes. The only other processes are short ones of the simulator and of commands.
 test-unit: $(STAMP)
 	$(PYTEST) -m "not ($(LONG))" --durations=10
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from rayflume.batch import body_offsets
 from rayflume.formats._json_kernel import (
     BOOLEAN,
     DOUBLE,
@@ -32,7 +31,7 @@ from rayflume.formats._json_kernel import (
     read_rows,
 )
 from rayflume.formats._rows import Mask, not_utf8
-from rayflume.formats._texts import bits, no_spans, texts
+from rayflume.formats._texts import bits, block_of, no_spans, texts
 
 ROWS_MIN = 64
 """With fewer rows of a shape the reader is as fast."""
@@ -118,13 +117,10 @@ class _Block:
     """Rows as bytes, and the columns that they fill. `done`: rows that were read."""
 
     def __init__(self, body: pa.BinaryArray, known: pa.Schema) -> None:
-        offsets = body_offsets(body)
-        base, stop = int(offsets[0]), int(offsets[-1])
         self.done = np.zeros(len(body), dtype=np.bool_)
         self._left = np.flatnonzero(~not_utf8(body))
-        self._buffer: pa.Buffer = body.buffers()[2].slice(base, stop - base)
+        self._buffer, self._offsets = block_of(body)
         self._values = np.frombuffer(self._buffer, dtype=np.uint8)
-        self._offsets = offsets - base
         self._known = known
         self._slots = {name: slot for slot, name in enumerate(known.names)}
         size = len(self._slots), len(body)

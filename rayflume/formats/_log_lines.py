@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from rayflume.batch import body_offsets
 from rayflume.formats import _log_kernel as kernel
 from rayflume.formats._rows import Mask, not_utf8
-from rayflume.formats._texts import bits, no_spans, texts
+from rayflume.formats._texts import bits, block_of, no_spans, texts
 from rayflume.schema import TIMESTAMP
 
 _TEXTS = (
@@ -38,11 +37,7 @@ class Plain:
 
 def read_plain(body: pa.BinaryArray) -> Plain:
     """Read the lines that are plain; tombstones and what is no UTF-8 are not. Blocks."""
-    offsets = body_offsets(body)
-    base, stop = int(offsets[0]), int(offsets[-1])
-    offsets = offsets - base
-    values = body.buffers()[2]
-    buffer = values.slice(base, stop - base) if values is not None else pa.py_buffer(b"")
+    buffer, offsets = block_of(body)
     spans = no_spans(offsets, kernel.TEXTS)
     numbers = np.zeros((kernel.NUMBERS, len(body)), dtype=np.int64)
     times = np.zeros(len(body), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Texts that a kernel found in a block, copied out column by column."""
+"""A block of rows as kernels take it, and the texts they found in it, column by column."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from rayflume.batch import body_offsets
 from rayflume.formats._rows import Mask
+
+
+def block_of(body: pa.BinaryArray) -> tuple[pa.Buffer, npt.NDArray[np.int32]]:
+    """The bytes of all rows, and the `len + 1` places in them where rows begin and end."""
+    offsets = body_offsets(body)
+    base, stop = int(offsets[0]), int(offsets[-1])
+    values = body.buffers()[2]
+    buffer = pa.py_buffer(b"") if values is None else values.slice(base, stop - base)
+    return buffer, offsets - base
 
 
 def no_spans(offsets: npt.NDArray[np.int32], columns: int) -> npt.NDArray[np.int32]:

@@ -84,18 +84,13 @@ class CombinedLogFormat:
         columns = wanted(COLUMNS, schema)
         plain = read_plain(body)
         if plain.rows.all():
-            return (
-                finish(Rows(body), plain.arrays, columns)
-                if len(body)
-                else _odd(Rows(body), columns)
-            )
+            return finish(Rows(body), plain.arrays, columns)
         rows = Rows(body)
         odd = _odd(rows.part(np.flatnonzero(~plain.rows)), columns)
         if not plain.rows.any():
             return odd
-        return interleaved(
-            finish(rows.part(np.flatnonzero(plain.rows)), plain.arrays, columns), odd
-        )
+        most = rows.part(np.flatnonzero(plain.rows))
+        return interleaved(finish(most, plain.arrays, columns), odd)
 
 
 def _odd(rows: Rows, columns: tuple[Column, ...]) -> Decoded:
