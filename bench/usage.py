@@ -37,6 +37,18 @@ class Used:
     shared_bytes: int = 0
 
 
+def cpu_seconds(pids: Iterable[int]) -> dict[int, float]:
+    """Seconds of CPU that each process has used since it began; one that is gone is left out."""
+    found = {}
+    for pid in pids:
+        try:
+            times = psutil.Process(pid).cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        found[pid] = times.user + times.system
+    return found
+
+
 def tree(*roots: int) -> list[int]:
     """The processes and all that descend from them, as far as they live."""
     found = []
@@ -131,22 +143,28 @@ def memory(pid: int, data: str) -> tuple[int, int]:
     """
     folder = Path(f"/proc/{pid}")
     try:
-        lines = (folder / "smaps_rollup").read_text().splitlines()[1:]
-        sizes = {name: int(rest.split()[0]) for name, _, rest in (x.partition(":") for x in lines)}
+        sizes = rollup(pid)
         mapped = _mapped(folder, data) if data in (folder / "maps").read_text() else 0
     except (OSError, ValueError, IndexError):
         return 0, 0
-    shared = sizes.get("Pss_Shmem", 0)
-    return (sizes["Pss"] - shared - mapped) * 1024, shared * 1024
+    shared = sizes["Pss_Shmem"]
+    return sizes["Pss"] - shared - mapped, shared
+
+
+def rollup(pid: int) -> dict[str, int]:
+    """Bytes by the kernel's names (smaps_rollup, proc_pid_smaps(5)). Raises OSError: it is gone."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    pairs = (line.partition(":") for line in lines)
+    return {name: int(rest.split()[0]) * 1024 for name, _, rest in pairs}
 
 
 def _mapped(folder: Path, data: str) -> int:
-    """KiB of the pages of files below `data`."""
+    """Bytes of the pages of files below `data`."""
     found, inside = 0, False
     for line in (folder / "smaps").read_text().splitlines():
         name, _, rest = line.partition(":")
         if "-" in name.split(" ", 1)[0]:
             inside = f" {data}/" in line
         elif inside and name in ("Pss", "Pss_Anon"):
-            found += int(rest.split()[0]) * (1 if name == "Pss" else -1)
+            found += int(rest.split()[0]) * (1024 if name == "Pss" else -1024)
     return found

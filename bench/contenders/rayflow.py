@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from bench.agent import Part, Running
 from bench.contenders import Contender, Measured, Stage, Turn
 from bench.contenders._worker import kill
 from bench.settings import CODEC, PROCESSES, ROW_GROUP_BYTES
@@ -96,7 +97,6 @@ class Rayflume:
     notes: str = "files end at 128 MiB"
     facts: Mapping[str, float] = field(default_factory=dict)
     _data: Path = Path()
-    _agent: cluster.RayAgent | None = None
 
     def missing(self) -> str:
         return ""
@@ -117,29 +117,22 @@ class Rayflume:
         conf = turn.folder / "agent.yaml"
         settings = configuration(turn.task, turn.folder, turn.variant)
         conf.write_text(yaml.safe_dump(settings))
-        agent = self._agent = cluster.start_agent(Record(load(conf)), detached=False)
-        _wait_running(agent)
-        own = {agent.pid(), *(int(str(part["pid"])) for part in _parts(agent))}
+        begun = time.perf_counter()
+        agent = Running(cluster.start_agent(Record(load(conf)), detached=False), begun)
+        agent.wait_running(START_S)
+        own = set(agent.pids().values())
         usage = Usage({"own": lambda: own, "ray": lambda: set(_descendants()) - own}, self._data)
         begin_ms = SystemClock().now_ms()
         for path in turn.data.files:
             (turn.folder / "input" / path.name).hardlink_to(path)
         agent.drain()
-        _wait_empty(agent)
+        agent.wait(lambda: _is_empty(agent), "all rows are in the lake", DEADLINE_S, _POLL_S)
         seconds = _last_published(turn.folder / "lake") - begin_ms / 1000
         used = usage.stop()
-        self._end()
+        agent.end()
         return Measured(seconds, _with_cpu_of(used["own"], used["ray"]), {"ray": used["ray"]})
 
-    def _end(self) -> None:
-        agent, self._agent = self._agent, None
-        if agent is not None:
-            if not agent.join(60):
-                raise RunFailed(f"the agent does not end: {_parts(agent)}")
-            agent.close()
-
     def stop(self) -> None:
-        self._agent = None
         left = list(_descendants())
         cluster.disconnect()
         kill(left)  # a Ray that was interrupted while it started does not end all of itself
@@ -154,32 +147,12 @@ def _descendants() -> Iterable[int]:
     return tree(os.getpid())[1:]
 
 
-def _parts(agent: cluster.RayAgent) -> list[dict[str, object]]:
-    parts = agent.status()["components"]
-    if not isinstance(parts, list):
-        raise RunFailed(f"a status without parts: {parts}")
-    return [dict(part) for part in parts if isinstance(part, dict)]
-
-
-def _wait_running(agent: cluster.RayAgent) -> None:
-    deadline = time.perf_counter() + START_S
-    while any(part["state"] != "running" or not part["pid"] for part in _parts(agent)):
-        if time.perf_counter() > deadline:
-            raise RunFailed(f"the agent does not start: {_parts(agent)}")
-        threading.Event().wait(0.1)
-
-
-def _wait_empty(agent: cluster.RayAgent) -> None:
-    """Until the source has read everything and the channel holds nothing."""
-    deadline = time.perf_counter() + DEADLINE_S
-    while True:
-        status = agent.status()
-        parts = _parts(agent)
-        if status["state"] != "draining" or all(_done(part) for part in parts):
-            return
-        if any(part["state"] == "failed" for part in parts) or time.perf_counter() > deadline:
-            raise RunFailed(f"the agent does not get through: {parts}")
-        threading.Event().wait(_POLL_S)
+def _is_empty(agent: Running) -> bool:
+    """Whether the source has read everything and the channel holds nothing. Raises RunFailed."""
+    parts = agent.parts()
+    if any(part.state == "failed" for part in parts):
+        raise RunFailed(f"the agent does not get through: {parts}")
+    return all(map(_done, parts))
 
 
 def _last_published(lake: Path) -> float:
@@ -189,13 +162,10 @@ def _last_published(lake: Path) -> float:
     return max(path.stat().st_ctime for path in lake.rglob("part-*.parquet"))
 
 
-def _done(part: Mapping[str, object]) -> bool:
-    if part["kind"] == "source":
-        return part["state"] in ("drained", "stopped")
-    metrics = part["metrics"]
-    return part["kind"] != "channel" or (
-        isinstance(metrics, dict) and metrics.get("ChannelSize") == 0
-    )
+def _done(part: Part) -> bool:
+    if part.kind == "source":
+        return part.state in ("drained", "stopped")
+    return part.kind != "channel" or part.metrics.get("ChannelSize") == 0
 
 
 def contender() -> Contender:

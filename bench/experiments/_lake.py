@@ -8,18 +8,18 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from bench.experiments._background import Background
 from bench.experiments._feed import Numbers, now_us, number_of
 
 LOOK_S = 0.01
 
 
-class Observer:
+class Observer(Background):
     """Lists a lake every 10 ms in a thread and notes when it saw each part file first."""
 
     def __init__(self, lake: Path) -> None:
@@ -27,24 +27,10 @@ class Observer:
         self._seen: dict[str, int] = {}
         self._rows: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self._failure: Exception | None = None
         self.gap_us = 0
         """The longest time between two looks: how late a file may have been seen."""
-
-    def __enter__(self) -> Observer:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        self._thread.join()
+        super().__init__()
 
     def _run(self) -> None:
         last = now_us()

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import psutil
 
-KB = 1024
-
-
-def cpu_seconds(pids: Iterable[int]) -> dict[int, float]:
-    """Seconds of CPU that each process has used since it began; one that is gone is left out."""
-    found = {}
-    for pid in pids:
-        try:
-            times = psutil.Process(pid).cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        found[pid] = times.user + times.system
-    return found
+from bench.experiments._background import Background
+from bench.usage import rollup
 
 
 def used(before: Mapping[int, float], after: Mapping[int, float]) -> float:
@@ -70,15 +57,13 @@ class Memory:
 def memory(pid: int) -> Memory:
     """Of one process; zeros when it is gone."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        sizes = rollup(pid)
     except OSError:
         return Memory()
-    sizes = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith("Pss_")}
-    sizes.pop("Pss_Dirty", None)
-    return Memory(*(int(sizes[f"Pss_{kind}"]) * KB for kind in ("Anon", "Shmem", "File")))
+    return Memory(*(sizes[f"Pss_{kind}"] for kind in ("Anon", "Shmem", "File")))
 
 
-class MemoryWatch:
+class MemoryWatch(Background):
     """Samples memory in a thread; keeps, per process and for all together, the highest private
     memory and the highest `file`.
     """
@@ -88,21 +73,7 @@ class MemoryWatch:
         self.total = Memory()
         self._pids = pids
         self._every_s = every_s
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> MemoryWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        self._thread.join()
+        super().__init__()
 
     def _run(self) -> None:
         pids = self._pids()

@@ -14,7 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.experiments._agent import Part, Setup, fresh, input_folder, local_ray, starting
+from bench.agent import Part
+from bench.experiments._agent import Setup, fresh, input_folder, local_ray, starting
 from bench.experiments._feed import Feed, write_files
 from bench.experiments._fill import fill
 from bench.experiments._processes import machine, used

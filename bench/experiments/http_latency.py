@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.experiments._agent import Running, Setup, fresh, local_ray, running
+from bench.agent import Running
+from bench.experiments._agent import Setup, fresh, local_ray, running
 from bench.experiments._lake import Observer
 from bench.experiments._load import Done, Wanted, load
 from bench.experiments._processes import machine, used

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from bench.experiments._agent import Setup, fresh, input_folder, local_ray, running
 from bench.experiments._bare_actors import bare_actors
-from bench.experiments._processes import cpu_seconds, descendants, machine
+from bench.experiments._processes import descendants, machine
 from bench.experiments._standalone import DATA, say, standalone
 from bench.table import Table
+from bench.usage import cpu_seconds
 
 Row = tuple[str | float | int | None, ...]
 

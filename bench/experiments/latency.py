@@ -14,7 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.experiments._agent import Running, Setup, fresh, input_folder, local_ray, running
+from bench.agent import Running
+from bench.experiments._agent import Setup, fresh, input_folder, local_ray, running
 from bench.experiments._feed import Fed, Feed, Feeding, Pace, write_files
 from bench.experiments._lake import Latencies, Observer, latencies
 from bench.experiments._processes import machine, used

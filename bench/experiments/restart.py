@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from bench.experiments._agent import Running, Setup, fresh, input_folder, local_ray, running
+from bench.agent import Running
+from bench.experiments._agent import Setup, fresh, input_folder, local_ray, running
 from bench.experiments._feed import Feeding, Numbers, Pace, now_us
 from bench.experiments._fill import fill
 from bench.experiments._lake import LOOK_S, Observer

@@ -16,16 +16,10 @@ import pyarrow.parquet as pq
 
 from bench.settings import BLOCK_BYTES, CODEC, ROW_GROUP_BYTES
 from bench.tasks import Task
+from bench.workers._arrow import read_schema
 from bench.workers.serve import Order, serve
 from rayflume.formats import combined_log
 
-_TYPES = {
-    "int64": pa.int64(),
-    "string": pa.string(),
-    "double": pa.float64(),
-    "boolean": pa.bool_(),
-    "timestamp_ms": pa.int64(),
-}
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
@@ -74,7 +68,7 @@ def _blocks(path: str) -> Iterator[bytes]:
 
 
 def _json(task: Task, block: bytes, writers: _Writers) -> None:
-    schema = pa.schema([(name, _TYPES[kind]) for name, kind in task.schema.items()])
+    schema = read_schema(task)
     table = pj.read_json(
         io.BytesIO(block),
         read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),

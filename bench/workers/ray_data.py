@@ -13,21 +13,15 @@ import ray.data
 
 from bench.settings import CODEC, PROCESSES
 from bench.tasks import Task
+from bench.workers._arrow import read_schema
 from bench.workers.serve import Order, serve
 from rayflume.formats import combined_log
 
-_TYPES = {
-    "int64": pa.int64(),
-    "string": pa.string(),
-    "double": pa.float64(),
-    "boolean": pa.bool_(),
-    "timestamp_ms": pa.int64(),
-}
 _DASHED = ("host", "ident", "user", "status", "bytes", "referrer", "user_agent")
 
 
 def _json(order: Order) -> ray.data.Dataset:
-    schema = pa.schema([(name, _TYPES[kind]) for name, kind in order.task.schema.items()])
+    schema = read_schema(order.task)
     options = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     return ray.data.read_json(order.paths, parse_options=options)
 
