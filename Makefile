@@ -44,7 +44,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
-		--editable '.[s3,notebook,dev]'
+		--editable '.[s3,hdfs,avro,delta,iceberg,notebook,dev]'
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP)

@@ -41,7 +41,7 @@ class _Content:
 
 
 class FaultyDisk:
-    """interfaces.Disk in memory. What was not synced is lost in `power_failure`.
+    """journal.seam.Disk in memory. What was not synced is lost in `power_failure`.
 
     `fail[operation]` is the errno with which the next such operation fails; `partial` bytes of a
     failing write are written. `before_sync` is called in each sync of a file.

@@ -13,7 +13,6 @@ from rayflume.clock import Clock, ManualClock, SystemClock
 from rayflume.component import Context
 from rayflume.interfaces import (
     Channel,
-    Disk,
     Manifest,
     PutReply,
     PutRequest,
@@ -22,6 +21,7 @@ from rayflume.interfaces import (
     Taken,
 )
 from rayflume.journal.reader import decode_rows
+from rayflume.journal.seam import Disk
 from rayflume.journal.store import JournalOptions
 from rayflume.metrics import Metrics
 

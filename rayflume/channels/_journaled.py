@@ -26,7 +26,6 @@ from rayflume.errors import ChannelClosed, JournalFailed, JournalLocked, LeaseRe
 from rayflume.interfaces import (
     ChannelInfo,
     ChannelState,
-    Disk,
     Manifest,
     PutOutcome,
     PutReply,
@@ -37,6 +36,7 @@ from rayflume.interfaces import (
     Taken,
 )
 from rayflume.journal.ledger import Judgement, Ledger
+from rayflume.journal.seam import Disk
 from rayflume.journal.segment import Kind, extents_to_json
 from rayflume.journal.store import Journal, JournalOptions
 from rayflume.units import format_bytes

@@ -6,8 +6,8 @@ import contextlib
 import errno
 import logging
 
-from rayflume.interfaces import Disk
 from rayflume.journal.recovery import Bad, Recovered
+from rayflume.journal.seam import Disk
 
 log = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class LocalFile:
-    """An append-only file. See interfaces.AppendFile.
+    """An append-only file. See journal.seam.AppendFile.
 
     Blocks are reserved ahead of the writes, behind the end of the file: with them a synced append
     of 8 MiB is four times as fast (measured on ext4), for the sync then allocates nothing.
@@ -198,7 +198,7 @@ class _Opened:
 
 
 class LocalDisk:
-    """One directory of this host, mode 0700, locked for life with flock. See interfaces.Disk.
+    """One directory of this host, mode 0700, locked for life with flock. See journal.seam.Disk.
 
     `reserve_bytes` are kept back while it is locked and after, and given back to whoever writes
     when the disk is full; `free_bytes` does not count them, and counts nothing before they are

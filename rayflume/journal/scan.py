@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rayflume.interfaces import Disk
 from rayflume.journal import recovery
 from rayflume.journal.recovery import Bad, Found, Recovered, Scan
+from rayflume.journal.seam import Disk
 from rayflume.journal.segment import (
     ALIGN,
     MAGIC,

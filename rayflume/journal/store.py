@@ -28,7 +28,7 @@ from isal.isal_zlib import crc32
 from rayflume.batch import EventBatch
 from rayflume.clock import Clock
 from rayflume.errors import NO_ROOM, JournalDamaged, JournalFailed, Retry
-from rayflume.interfaces import AppendFile, Disk, RowRef
+from rayflume.interfaces import RowRef
 from rayflume.journal import damage, recovery
 from rayflume.journal.age import JournalTime, Stamp, later
 from rayflume.journal.intervals import Intervals
@@ -38,11 +38,11 @@ from rayflume.journal.reader import RowsUnreadable, decode_rows
 from rayflume.journal.recovery import Bad, Recovered
 from rayflume.journal.rows import RowIndex
 from rayflume.journal.scan import many_heads, read_snapshot, recover
+from rayflume.journal.seam import AppendFile, Disk
 from rayflume.journal.segment import Head, Kind, Meta, encode, encoded_length
 from rayflume.threads import Condition
 
 log = logging.getLogger(__name__)
-
 
 READ_TRIES = 5
 """A record that the disk failed to read so often is damaged."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from isal.isal_zlib import crc32
 
-from rayflume.interfaces import Disk, Manifest, RowRange, RowRef
+from rayflume.interfaces import Manifest, RowRange, RowRef
 from rayflume.journal import recovery
 from rayflume.journal.disk import LOCK_NAME, LocalDisk
 from rayflume.journal.intervals import Intervals
@@ -23,6 +23,7 @@ from rayflume.journal.ledger import Ledger, LedgerLimits
 from rayflume.journal.recovery import Bad, Found, Recovered
 from rayflume.journal.rows import RowIndex
 from rayflume.journal.scan import many_heads, read_snapshot, recover
+from rayflume.journal.seam import Disk
 from rayflume.journal.segment import Kind
 from rayflume.naming import parse_delivery
 

@@ -109,7 +109,7 @@ class Machine:
 
 
 class SimDisk:
-    """The machine's directory as one process sees it. See interfaces.Disk."""
+    """The machine's directory as one process sees it. See journal.seam.Disk."""
 
     def __init__(self, machine: Machine, process: Process) -> None:
         self._machine = machine

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from rayflume.errors import JournalLocked
-from rayflume.interfaces import Disk
 from rayflume.journal.disk import LocalDisk, MemoryDisk
+from rayflume.journal.seam import Disk
 
 
 @pytest.fixture(params=["local", "memory"])
