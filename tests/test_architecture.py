@@ -32,20 +32,24 @@ MORE_PARAMETERS = {
 }
 
 GROUND = {"errors", "clock", "threads", "units", "metrics", "naming"}
-CONTRACTS = GROUND | {"batch", "schema", "component", "interfaces", "dead_letters"}
+CONTRACTS = GROUND | {
+    "batch", "completeness", "schema", "component", "interfaces", "dead_letters",
+}  # fmt: skip
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
     "batch": set(),
+    "completeness": set(),
     "kernels": set(),
     "schema": {"errors"},
     "component": {"errors", "clock", "metrics", "threads"},
-    "interfaces": {"batch"},
+    "interfaces": {"batch", "completeness"},
     "dead_letters": {"batch"},
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,
     "lake": CONTRACTS,
     "delivery": CONTRACTS,
     "flow": CONTRACTS | {"delivery"},
+    "markers": CONTRACTS,
     "sources": CONTRACTS,
     "interceptors": CONTRACTS,
     "selectors": CONTRACTS,
@@ -53,7 +57,7 @@ MAY_IMPORT = {
     "formats": CONTRACTS | {"kernels"},
     "sinks": CONTRACTS | {"lake"},
     "config": CONTRACTS,
-    "agent": CONTRACTS | {"flow", "delivery", "config", "journal", "lake"},
+    "agent": CONTRACTS | {"flow", "markers", "delivery", "config", "journal", "lake"},
     "cli": CONTRACTS | {"flow", "config", "journal", "lake", "agent", "__init__"},
     "demo": set(),
     "demo_lake": {"cli", *GROUND},

@@ -12,6 +12,7 @@ from rayflume.component import Context
 from rayflume.errors import SinkParked
 from rayflume.interfaces import Decoded, Format, Storage
 from rayflume.sinks._budget import Budget
+from rayflume.sinks._complete import Noting
 from rayflume.sinks._files import FileSettings
 from rayflume.sinks._schema_log import SchemaLog
 from rayflume.sinks._split import Splitter
@@ -42,6 +43,8 @@ class Lake:
     roll: RollSettings
     budget: Budget
     limit: DeadLetterLimit
+    noting: Noting | None = None
+    """What markers of complete partitions need to know; None when there are none."""
 
     def decode(self, batch: EventBatch) -> tuple[int, pa.Schema, Decoded]:
         """The rows with the agreed schema; fields nobody knew become columns first, and then all

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from rayflume.batch import EventBatch
+from rayflume.completeness import MarkerRules
 from rayflume.component import LOCAL_PATH, Component, Context, component, nested, option
 from rayflume.errors import OptionError, RayflumeError
 from rayflume.interfaces import (
@@ -28,11 +29,13 @@ from rayflume.interfaces import (
 from rayflume.lake import storage_for, storage_options, storage_type
 from rayflume.sinks._bucket import Partitioning
 from rayflume.sinks._budget import Budget
+from rayflume.sinks._complete import Complete, Noting
 from rayflume.sinks._delivery import ParquetDelivery
 from rayflume.sinks._files import FileSettings
 from rayflume.sinks._lake import DeadLetterLimit, Lake, RollSettings
 from rayflume.sinks._rebuild import rebuild
 from rayflume.sinks._schema_log import SchemaLog
+from rayflume.sinks._span import Spans
 from rayflume.sinks._split import Splitter
 from rayflume.units import ByteSize, Millis
 
@@ -116,6 +119,15 @@ class Parquet(Component):
         factory=list,
         example=["host"],
     )
+    complete: Complete | None = option(
+        "Mark partitions that are complete: once all sources of the channel have passed the end of "
+        "a partition in event time, and all their rows up to there are in the lake, a marker is "
+        "written into its directory, and never before. A JSON text in it tells the watermark, rows "
+        "and files. What comes later lands all the same, and a file `<marker>.late-<delivery>` "
+        "tells of it. Needs a partition_by whose times do not come again.",
+        default=None,
+        example={"after": "10min", "idle_timeout": "5min", "future_limit": "1h"},
+    )
     roll: Roll = option("When files end.", factory=Roll)
     delivery_bytes: ByteSize = option(
         "Body bytes after which a delivery ends.", default=1024 * MIB, ge=1
@@ -174,6 +186,8 @@ class Parquet(Component):
                 "partition_by has time escapes, but event_time is null: name the column or header "
                 "that holds the time of the event"
             )
+        if self.complete is not None:
+            self._spans()
         twice = {n for n in self.header_columns if self.header_columns.count(n) > 1}
         if twice:
             raise ValueError(f"header_columns names {sorted(twice)[0]!r} twice")
@@ -218,9 +232,23 @@ class Parquet(Component):
             RollSettings(self.roll.bytes, self.roll.rows, self.max_open_files, _uploads_max()),
             Budget(self.buffer_bytes, context.metrics),
             DeadLetterLimit(self.dead_letter_limit),
+            self._noting(context),
         )
         limits = DeliveryLimits(self.delivery_bytes, 0, self.roll.age, self.roll.idle)
         return ParquetSink(lake, limits)
+
+    def marker_rules(self) -> MarkerRules | None:
+        """When partitions are marked as complete; None: they are not."""
+        return None if self.complete is None else self.complete.rules()
+
+    def _spans(self) -> Spans:
+        zone = _zone(self.time_zone)
+        return Spans(Partitioning(self.partition_by, zone), zone)
+
+    def _noting(self, context: Context) -> Noting | None:
+        if self.complete is None:
+            return None
+        return Noting(self._spans(), self.complete.future_limit, context.clock)
 
     def _check_columns(self, form: Format) -> None:
         declared = form.declared
