@@ -43,7 +43,8 @@ class Complete(BaseModel):
     )
     file: str = option(
         "Name of the marker in the directory of its partition. It begins with `_`, so that Spark, "
-        "Hive and pyarrow pass it over. Sinks that share a path need different ones.",
+        "Hive and pyarrow pass it over; DuckDB and Polars read `**/*.parquet`. Sinks that share a "
+        "path need different ones.",
         default="_SUCCESS",
         pattern=r"^_[A-Za-z0-9_.-]{1,100}$",
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -14,10 +16,16 @@ import pytest
 from rayflume.agent import marking, signs
 from rayflume.agent.inline import InlineAgent
 from rayflume.agent.marking import expected_sources, marks
-from rayflume.config import AgentPlan, plan_of
-from rayflume.interfaces import Json
+from rayflume.agent.parts import MarkingSink, Place, build_part
+from rayflume.clock import ManualClock, SystemClock
+from rayflume.config import AgentPlan, component_of, plan_of
+from rayflume.errors import ChannelClosed
+from rayflume.flow import Route
+from rayflume.interfaces import Channel, Json
+from rayflume.metrics import Metrics
 
 WAIT_S = 20
+CLOCK = SystemClock()
 COMPLETE: dict[str, object] = {"after": "10min"}
 TAIL: dict[str, object] = {"type": "taildir", "channels": ["wal"], "scan_interval": "50ms"}
 
@@ -100,9 +108,7 @@ def test_a_partition_is_marked_once_the_watermark_has_passed_it(tmp_path: Path) 
     assert markers(tmp_path) == {}, "7:06 has not passed 7:00 by ten minutes"
     write(tmp_path, "a.log", 7.2)
     await_true(lambda: bool(markers(tmp_path)))
-    await_true(
-        lambda: sink_of(agent)["detail"]["oldest_open_partition"] == "dt=2025-11-22/hour=07"
-    )
+    await_true(lambda: sink_of(agent)["detail"]["oldest_open_partition"] == "dt=2025-11-22/hour=07")
     detail = sink_of(agent)["detail"]
     assert detail["watermark"] == "2025-11-22T07:12:00.000+00:00"
     [(name, content)] = markers(tmp_path).items()
@@ -171,3 +177,53 @@ def test_what_is_expected_where(tmp_path: Path) -> None:
     made = plan(tmp_path, web=tail | each, app={**tail, "id": "mobile"})
     assert expected_sources(made, "wal", 3) == {"web": 3, "mobile": 1}
     assert [marks(part) for part in made.parts()] == [False, False, False, True]
+
+
+def test_the_first_replica_marks_for_all_journals_of_its_channel(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    built = component_of(made.channels["wal"]).build(
+        Place(made, made.channels["wal"]).context(CLOCK)
+    )
+    journals: dict[str, Channel] = dict.fromkeys(["wal/1", "wal#0", "wal#1", "wal#2"], built)
+    place = Place(made, made.sinks["lake"], 0, "", True, 3)
+    first = build_part(place, journals, CLOCK)
+    assert isinstance(first, MarkingSink)
+    assert len(first._markers._marking.channels) == 3
+    second = build_part(replace(place, replica=1), {"wal/1": built}, CLOCK)
+    assert not isinstance(second, MarkingSink)
+    for part in (first, second):
+        part.stop()
+
+
+def test_a_source_tells_only_where_it_is_wanted_and_not_what_was_refused(tmp_path: Path) -> None:
+    clock, told = ManualClock(), list[str]()
+    channel = SimpleNamespace(idle=told.append)
+    route = Route("h/web", [], None, {"wal": channel}, Metrics())  # type: ignore[arg-type]
+    of_web = signs.Signs(route, clock)
+    of_web.nothing_to_read()
+    assert told == []
+    of_web.wanted = True
+    for _ in range(3):
+        of_web.nothing_to_read()
+    assert told == ["h/web"]
+    clock.advance(signs.EVERY_MS)
+    of_web.refused()
+    of_web.nothing_to_read()
+    clock.advance(signs.REFUSED_MS - 1)
+    of_web.nothing_to_read()
+    assert told == ["h/web"]
+    clock.advance(1)
+    of_web.nothing_to_read()
+    assert told == ["h/web", "h/web"]
+
+
+def test_a_channel_that_does_not_answer_hears_it_next_time() -> None:
+    def closed(source: str) -> None:
+        raise ChannelClosed("not now")
+
+    told: list[str] = []
+    channels = {"gone": SimpleNamespace(idle=closed), "wal": SimpleNamespace(idle=told.append)}
+    of_web = signs.Signs(Route("h/web", [], None, channels, Metrics()), ManualClock())  # type: ignore[arg-type]
+    of_web.wanted = True
+    of_web.nothing_to_read()
+    assert told == ["h/web"]
