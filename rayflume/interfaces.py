@@ -347,7 +347,8 @@ class Channel(Protocol):
         deliveries.
     C10 Once another process has opened the journal, nothing is acknowledged here any more.
     C11 `seal` is durable when it returns: partitions that ended at `until_ms` or before are over
-        (None: only tell what is decided). What is told stays so until it is `marked`.
+        (None: only tell what is decided), but never further than `watermark` has told to be. What
+        is told stays so until it is `marked`.
     """
 
     def info(self) -> ChannelInfo: ...

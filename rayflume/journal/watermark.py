@@ -233,14 +233,15 @@ class Completeness:
 
     def seal_record(self, sink: str, until: int | None) -> Meta | None:
         """The record that partitions which ended at `until` or before are over; None when that is
-        known, or `until` is None.
+        known, or `until` is None. Never further than this journal has told to have come, whoever
+        asks.
         """
         lake = self._lake(sink)
+        if until is not None:
+            until = None if lake.reached is None else min(until, lake.reached)
         if self.on and (until is None or (lake.sealed is not None and until <= lake.sealed)):
             return None
-        # All journals are to agree on it, and each of them has come that far.
-        reached = until if lake.reached is None or until is None else max(lake.reached, until)
-        return {"sink": sink, "until": until, "reached": reached}
+        return {"sink": sink, "until": until, "reached": lake.reached}
 
     def sealed(self, sink: str, journal: str) -> Sealed:
         """What is decided and not marked, the oldest first."""

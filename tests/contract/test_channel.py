@@ -403,17 +403,23 @@ def test_memory_delivers_on_when_the_disk_of_its_positions_is_full(tmp_path: Pat
 
 
 def test_c11_what_is_sealed_stays_so_until_it_is_marked(lab: Lab) -> None:
-    put_numbers(lab.channel, 0, 2)
+    query = WatermarkQuery("lake", {"web": 1}, 60_000)
+    put = request([b"a", b"b"], [Extent("host/web/s", 0, 2, 2)])
+    lab.channel.put(replace(put, source="host/web"))
     leased = take_rows(lab.channel)
     manifest = replace(
-        manifest_of(leased.taken.delivery, 2), event_times={"s": (5, 90)}, partitions={"": 60}
+        manifest_of(leased.taken.delivery, 2),
+        event_times={"host/web/s": (5, 90)},
+        partitions={"": 60},
     )
     lab.channel.prepare(manifest, A)
     lab.channel.commit(manifest.delivery)
-    assert lab.again().seal("lake", None).complete == ()
-    sealed = lab.again().seal("lake", 60)
+    assert lab.again().seal("lake", 60).complete == (), "nobody has heard how far it is"
+    assert lab.channel.watermark(query).at_ms == 90
+    sealed = lab.channel.seal("lake", 60)
     assert [(c.directory, c.over_ms, c.rows, c.files) for c in sealed.complete] == [("", 60, 2, 1)]
     assert lab.again().seal("lake", 50) == sealed
+    assert lab.again().watermark(query).at_ms == 90
     lab.again().marked("lake", sealed.complete)
     assert lab.again().seal("lake", 60).complete == ()
 

@@ -253,6 +253,7 @@ def test_a_marker_of_another_tool_stays_and_the_rows_are_told_of_beside_it(lab: 
 def test_a_channel_that_was_opened_anew_knows_what_it_decided(lab: Lab) -> None:
     lab.deliver(0, 5.0, FIRST)
     until = int(5.0 * HOUR) - RULES.after_ms
+    lab.channels[0].watermark(WatermarkQuery("lake", {"web": 1}, 60_000))
     sealed = lab.channels[0].seal("lake", until)
     lab.restart(0)
     assert lab.channels[0].seal("lake", None) == sealed

@@ -69,6 +69,7 @@ class Lab:
         return self.look().at_ms
 
     def seal(self, until: int) -> None:
+        self.look()
         meta = self.state.seal_record("lake", until)
         if meta is not None:
             self.state.apply(json.loads(json.dumps(meta)), J)
@@ -337,8 +338,19 @@ def test_what_comes_into_a_sealed_partition_is_late_by_delivery() -> None:
     assert [c.note for c in lab.state.sealed("lake", J).late] == [second]
 
 
+def test_a_seal_never_goes_further_than_the_watermark() -> None:
+    lab = Lab()
+    lab.seal(MINUTE)
+    assert lab.state.sealed("lake", J).until_ms is None
+    lab.commit(lab.put(A), {A: 50_000}, {"m=0": MINUTE})
+    lab.seal(MINUTE)
+    assert lab.state.sealed("lake", J).until_ms == 50_000
+    assert lab.state.sealed("lake", J).complete == ()
+
+
 def test_a_seal_never_goes_back() -> None:
     lab = Lab()
+    lab.commit(lab.put(A), {A: 2 * MINUTE})
     lab.seal(MINUTE)
     assert lab.state.seal_record("lake", MINUTE - 1) is None
     assert lab.state.seal_record("lake", MINUTE) is None
@@ -351,6 +363,7 @@ def test_dead_letters_and_other_sinks_are_not_counted() -> None:
     rows = StagedFile("m=0/x.parquet", {}, 1, 3)
     lab.state.committed(Manifest("d-1", "lake", (dead, rows), partitions={"m=0": MINUTE}), 0)
     lab.state.committed(Manifest("d-2", "copy", (rows,), partitions={"m=0": MINUTE}), 0)
+    lab.commit(lab.put(A), {A: 2 * MINUTE})
     lab.seal(MINUTE)
     assert [(c.rows, c.files) for c in lab.state.sealed("lake", J).complete] == [(3, 1)]
     assert lab.state.sealed("copy", J).until_ms is None
@@ -364,16 +377,15 @@ def test_a_restart_changes_nothing_but_who_was_heard_of(sealed: bool) -> None:
     lab.commit(lab.put(C), {C: 500}, {"m=0": MINUTE})
     lab.state.retired([C], lab.position)
     if sealed:
-        lab.seal(MINUTE)
-        lab.commit(lab.put(A), {A: 110}, {"m=0": MINUTE})
+        lab.seal(100)
+        lab.commit(lab.put(A), {A: 110}, {"early": 90})
     before = lab.state.to_json(), lab.state.sealed("lake", J)
     lab.restart()
     assert (lab.state.to_json(), lab.state.sealed("lake", J)) == before
     lab.commit(waits, {C: 300})
-    assert lab.at == (MINUTE if sealed else 100)
+    assert lab.at == (110 if sealed else 100)
     lab.pass_(IDLE_MS, WEB, APP)
     lab.commit(lab.put(C), {C: 900})
-    if not sealed:
-        assert lab.at == 100, "its time begins anew with the first sign"
-        lab.pass_(1_000, WEB, APP)
-        assert lab.at == 900
+    assert lab.at == (110 if sealed else 100), "its time begins anew with the first sign"
+    lab.pass_(1_000, WEB, APP)
+    assert lab.at == 900
