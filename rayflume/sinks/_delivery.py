@@ -110,23 +110,25 @@ class ParquetDelivery:
         row.
         """
         key, done, start = ("rows", piece.directory), 0, position
-        while done < piece.table.num_rows:
-            file = self._file(key, schema)
-            rest = piece.table.slice(done)
-            part = rest.slice(0, self._room(file, rest))
+        rest = piece.table
+        while rest.num_rows:
+            file, size = self._file(key, schema), int(rest.nbytes)
+            room = self._room(file, rest.num_rows, size)
+            part = rest.slice(0, room)
+            rest = rest.slice(room)
             first, done = done, done + part.num_rows
             stop = position + origins.rows
-            if done < piece.table.num_rows:
-                stop = position + (done if piece.origin is None else int(piece.origin[done]))
-            file.streams.add(origins.of(_rows_of(piece, first, done)))
-            file.append(part, start, stop)
+            if rest.num_rows:
+                stop, size = position + piece.row_at(done), 0
+            file.streams.add(origins.of(piece.rows(first, done)))
+            file.append(part, start, stop, size)
             start = stop
             self._finish_if_full(key, file)
 
-    def _room(self, file: LakeFile, table: pa.RecordBatch) -> int:
-        """How many rows of a table a file still takes; at least one."""
-        room, rows = file.room(table), self._lake.roll.rows
-        return min(room, rows - file.rows) if rows else room
+    def _room(self, file: LakeFile, rows: int, size: int) -> int:
+        """How many of the rows a file still takes; at least one."""
+        room, most = file.room(rows, size), self._lake.roll.rows
+        return min(room, most - file.rows) if most else room
 
     def _write_dead(self, batch: EventBatch, dead: DeadRows, position: int, key: Key) -> None:
         file = self._file(key, DEAD_SCHEMA)
@@ -300,13 +302,6 @@ class ParquetDelivery:
         except Exception as error:
             self._error = error
             raise
-
-
-def _rows_of(piece: Piece, first: int, stop: int) -> Ints | None:
-    """The rows of the batch that rows `[first, stop)` of a piece are; None: all of them."""
-    if piece.origin is not None:
-        return piece.origin[first:stop]
-    return None if stop - first == piece.table.num_rows else np.arange(first, stop)
 
 
 def note_times(

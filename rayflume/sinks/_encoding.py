@@ -7,8 +7,10 @@ UTC as the formats make them, nothing is unsigned, nothing is nanoseconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -154,9 +156,11 @@ class Encoding:
         return found
 
 
-def leaves(schema: pa.Schema) -> dict[str, pa.DataType]:
+@lru_cache(maxsize=64)
+def leaves(schema: pa.Schema) -> Mapping[str, pa.DataType]:
     """Parquet path of every column with values, in the order of the file, and its Arrow type."""
-    return {path: kind for f in schema for path, kind in _leaf_types(f.name, f.type)}
+    found = (leaf for field in schema for leaf in _leaf_types(field.name, field.type))
+    return MappingProxyType(dict(found))
 
 
 def _leaf_types(path: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:

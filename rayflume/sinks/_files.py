@@ -33,7 +33,7 @@ GROUP_COST = 1 << 10
 which it keeps for the footer.
 """
 
-_CHUNKS_MAX = 64
+_CHUNKS_MAX = 8
 
 
 @dataclass(frozen=True)
@@ -125,14 +125,13 @@ class LakeFile:
         least = self._settings.roll_bytes * FILLED
         return bool(0 < least <= self.encoded + self._tail() and not self.buffered)
 
-    def room(self, table: pa.RecordBatch) -> int:
-        """How many rows of a table still fit, at least one."""
+    def room(self, rows: int, size: int) -> int:
+        """How many of `rows` rows, of `size` decoded bytes together, still fit; at least one."""
         target = self._settings.roll_bytes
         if not target:
-            return int(table.num_rows)
+            return rows
         left = target - self.encoded - self._tail()
         decoded = left / self._ratio() - self._decoded
-        rows, size = int(table.num_rows), max(1, table.nbytes)
         return rows if size <= decoded else max(1, min(rows, round(decoded / size * rows)))
 
     def _ratio(self) -> float:
@@ -143,9 +142,9 @@ class LakeFile:
         groups = self._groups + 1
         return self._footer + groups * (group_footer_bytes(self._columns) + self._bloom_bytes)
 
-    def append(self, table: pa.RecordBatch, start: int, stop: int) -> None:
+    def append(self, table: pa.RecordBatch, start: int, stop: int, size: int = 0) -> None:
         """Rows that were chosen among the journal rows `[start, stop)`. Encodes full row groups;
-        then it blocks.
+        then it blocks. `size`: the table's `nbytes`, where the caller has asked for it.
         """
         if self.ranges and self.ranges[-1][1] == start:
             self.ranges[-1] = (self.ranges[-1][0], stop)
@@ -154,7 +153,7 @@ class LakeFile:
         self.rows += table.num_rows
         self._small.append(table)
         self._small_rows += table.num_rows
-        size = int(table.nbytes)
+        size = size or int(table.nbytes)
         self._decoded += size
         self.buffered += size + CHUNK_COST * table.num_columns
         if len(self._small) >= _CHUNKS_MAX:

@@ -165,7 +165,7 @@ class Parquet(Component):
         "footers. Above it the largest are written as row groups, however small, and if footers "
         "are half of it the files that have most row groups end. While one delivery is being "
         "published the next may hold a quarter more.",
-        default=256 * MIB,
+        default=192 * MIB,
         ge=MIB,
     )
     max_open_files: int = option(
