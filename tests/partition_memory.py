@@ -53,27 +53,25 @@ class Watch:
 
 def clicks(partitions: int, number: int) -> EventBatch:
     """Rows of all partitions in turn; those of another number are others."""
-    bodies = []
-    for i in range(number * BATCH_ROWS, (number + 1) * BATCH_ROWS):
-        bodies.append(
-            b'{"p":%d,"ts":%d,"user":%d,"session":"%032x","event":"view","url":"/item/%d/%x",'
-            b'"referrer":"https://example.org/search?q=%x","country":"%s","price":%d.5,"ms":%d}'
-            % (
-                i % partitions,
-                1_763_820_000_000 + i,
-                i * 7919 % 99_991,
-                i * 0x9E3779B97F4A7C15,
-                i % 5000,
-                i * 31,
-                i * 0xC2B2AE3D,
-                b"no" if i % 3 else b"se",
-                i % 900,
-                i % 60_000,
-            )  # fmt: skip
-        )
     start = number * BATCH_ROWS
-    extents = (Extent("s", start, start + BATCH_ROWS, BATCH_ROWS),)
-    return EventBatch.from_events(bodies, (), extents)
+    bodies = [click(i, i % partitions) for i in range(start, start + BATCH_ROWS)]
+    return EventBatch.from_events(bodies, (), (Extent("s", start, start + BATCH_ROWS, BATCH_ROWS),))
+
+
+def click(i: int, partition: int) -> bytes:
+    row = {
+        "p": partition,
+        "ts": 1_763_820_000_000 + i,
+        "user": i * 7919 % 99_991,
+        "session": f"{i * 0x9E3779B97F4A7C15:032x}",
+        "event": "view",
+        "url": f"/item/{i % 5000}/{i * 31:x}",
+        "referrer": f"https://example.org/search?q={i * 0xC2B2AE3D:x}",
+        "country": "se" if i % 3 else "no",
+        "price": i % 900 + 0.5,
+        "ms": i % 60_000,
+    }
+    return json.dumps(row, separators=(",", ":")).encode()
 
 
 def fill(sink: ParquetSink, number: int, batches: list[EventBatch], count: int) -> DeliveryWriter:

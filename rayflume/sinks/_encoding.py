@@ -109,7 +109,7 @@ class Encoding:
         if not order or table.num_rows < 2:
             return table
         keys = [(name, "ascending") for name in order]
-        return table.take(pc.sort_indices(table, sort_keys=keys, null_placement="at_end"))
+        return table.take(pc.sort_indices(table, sort_keys=keys))
 
     def misfit(self, schema: pa.Schema) -> str:
         """Why the columns do not suit these options, "" if they do."""
