@@ -192,20 +192,24 @@ def test_a_bloom_filter_has_the_size_that_its_values_need(tmp_path: Path) -> Non
     assert duckdb.execute(there, ["nobody"]).fetchall() == [(False,)]
 
 
-def test_pages_and_level_are_those_asked_for(tmp_path: Path) -> None:
+def test_level_and_page_size_are_those_asked_for(tmp_path: Path) -> None:
     chance = random.Random(3)
-    bodies = [{"s": f"{chance.getrandbits(60)} and so on and so on"} for _ in range(20_000)]
+    words = [f"{chance.getrandbits(40):x}" for _ in range(300)]
+    bodies = [{"s": " ".join(chance.choices(words, k=8))} for _ in range(4000)]
     sizes = []
-    for level in (1, 12):
+    for number, options in enumerate(
+        [{}, {"codec_level": 19}, {"codec_level": 19, "page_bytes": 1024}]
+    ):
         sink = parquet(
             tmp_path,
             path=f"memory://{tmp_path.name}",
             format=form(s="string"),
             codec="zstd",
-            codec_level=level,
+            **options,
         )
-        sizes.append(deliver(sink, [rows(bodies)], f"{DELIVERY}{level}").files[0].size)
+        sizes.append(deliver(sink, [rows(bodies)], f"{DELIVERY}{number}").files[0].size)
     assert sizes[1] < 0.95 * sizes[0]
+    assert sizes[2] > 1.05 * sizes[1]
 
 
 def test_what_spark_cannot_read_is_not_written(tmp_path: Path) -> None:
