@@ -8,7 +8,7 @@ increase, multiplicative decrease, as TCP does).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 PAUSE_S = 0.1
@@ -90,10 +90,10 @@ class Window:
 
     def widened(self) -> Window:
         """After an answer: by one for each `size` answers."""
-        return replace(self, size=min(float(self.ceiling), self.size + 1 / self.size))
+        return Window(self.ceiling, min(float(self.ceiling), self.size + 1 / self.size))
 
     def halved(self, under_way: int) -> Window:
         """After the store asked to slow down, when so many requests were under way: half of what
         was really asked of it, not of what was allowed.
         """
-        return replace(self, size=max(1.0, min(self.size, float(under_way)) / 2))
+        return Window(self.ceiling, max(1.0, min(self.size, float(under_way)) / 2))
