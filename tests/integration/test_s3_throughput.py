@@ -11,7 +11,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import pytest
-from fault_proxy import FaultProxy
+from fault_proxy import Fault, FaultProxy
 from servers import S3Server
 
 from rayflume.component import Context
@@ -89,3 +89,14 @@ def test_a_store_that_bears_little_is_asked_less(open_s3: Open, proxy: FaultProx
     print(f"{proxy.refused} refused for {PARTS} parts; {after} may be under way, {before} before")
     assert proxy.refused
     assert after < before
+
+
+def test_a_store_that_throttles_for_a_while_costs_no_delivery(
+    open_s3: Open, proxy: FaultProxy
+) -> None:
+    storage = open_s3()
+    upload(storage, 0)
+    for number, fault in enumerate((Fault.SLOW_DOWN, Fault.TOO_MANY), 1):
+        proxy.inject(fault, times=None, for_s=2.0)
+        upload(storage, number)
+        assert sum(count for (_, hit), count in proxy.injected.items() if hit is fault) >= 2
