@@ -202,24 +202,14 @@ class S3Client:
         if self._connection.renewable and (expired(code) or code == "400"):
             return Answer(code, status, error=_awaiting(code, place))
         text = str(cause.response.get("Error", {}).get("Message", ""))
-        return Answer(code, status, error=_refusal(code, status, text, place))
+        return Answer(code, status, error=refusal(code, status, text, place))
 
 
 def _size(body: object) -> int:
     return len(body) if isinstance(body, bytes) else 0
 
 
-def _awaiting(code: str, place: str) -> RayflumeError:
-    """The error for credentials that have expired, when newer ones can still come."""
-    seems = "seem to have" if code == "400" else "have"  # an answer to HEAD does not say why
-    return StorageUnavailable(
-        f"{place}: the credentials {seems} expired and AWS's own chain has no newer ones; renew "
-        f"them where they come from, then the sink goes on by itself ({code})",
-        code=code,
-    )
-
-
-def _refusal(code: str, status: int, text: str, place: str) -> RayflumeError:
+def refusal(code: str, status: int, text: str, place: str) -> RayflumeError:
     """The error for an answer of the store."""
     if code in _DENIED:
         return StorageDenied(f"{place}: {_DENIED[code]} ({code})", code=code)
@@ -268,3 +258,13 @@ def _no_answer(error: Exception, place: str) -> RayflumeError:
     if isinstance(error, lost) or not isinstance(error, boto.BotoCoreError):
         return StorageUnavailable(f"{place}: the store does not answer ({name})", code=name)
     return StorageDenied(f"{place}: the request could not be made ({name})", code=name)
+
+
+def _awaiting(code: str, place: str) -> RayflumeError:
+    """The error for credentials that have expired, when newer ones can still come."""
+    seems = "seem to have" if code == "400" else "have"  # an answer to HEAD does not say why
+    return StorageUnavailable(
+        f"{place}: the credentials {seems} expired and AWS's own chain has no newer ones; renew "
+        f"them where they come from, then the sink goes on by itself ({code})",
+        code=code,
+    )
