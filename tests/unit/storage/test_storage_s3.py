@@ -178,7 +178,7 @@ def test_retries_end_with_the_time_of_the_call(open_s3: Open) -> None:
         storage = open_s3(server, retries=100, call_timeout="2s")
         with pytest.raises(StorageUnavailable, match=r"asks to slow down|does not answer"):
             storage.list("")
-        assert 2 <= len(server.requests) < 100
+        assert len(server.requests) < 100
 
 
 def test_t3_a_server_error_with_the_upload_still_there_is_unknown(open_s3: Open) -> None:
