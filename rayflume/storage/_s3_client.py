@@ -130,6 +130,10 @@ class S3Client:
         answer = self.ask("get_object", Key=key)
         if answer.absent:
             return None
+        return self.body(answer, key)
+
+    def body(self, answer: Answer, key: str) -> bytes:
+        """The bytes of an answer to `get_object`. Raises as `call` does. Blocks."""
         if answer.error is not None:
             raise answer.error
         try:
@@ -167,7 +171,7 @@ class S3Client:
             code = str(cause.response.get("Error", {}).get("Code", ""))
             status = int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
             text = str(cause.response.get("Error", {}).get("Message", ""))
-            return Answer(code, status, error=_refusal(code, status, text, place))
+            return Answer(code, status, error=refusal(code, status, text, place))
         return Answer(type(error).__name__, 0, error=_no_answer(error, place))
 
 
@@ -178,7 +182,7 @@ def _size(body: object) -> int:
     return len(body) if isinstance(body, bytes) else 0
 
 
-def _refusal(code: str, status: int, text: str, place: str) -> RayflumeError:
+def refusal(code: str, status: int, text: str, place: str) -> RayflumeError:
     """The error for an answer of the store."""
     if code in _DENIED:
         return StorageDenied(f"{place}: {_DENIED[code]} ({code})", code=code)
