@@ -124,7 +124,7 @@ def _write_group(writer: pq.ParquetWriter, waiting: list[pa.Table], order: list[
     waiting.clear()
     if order:
         keys = [(name, "ascending") for name in order]
-        table = table.take(pc.sort_indices(table, sort_keys=keys, null_placement="at_end"))
+        table = table.take(pc.sort_indices(table, sort_keys=keys))  # nulls last
     writer.write_table(table, row_group_size=max(1, table.num_rows))
 
 

@@ -16,8 +16,10 @@ from lakes import LakeWorld, LocalPlace, Place, S3Place, to_prepare
 from servers import S3Server
 
 from rayflume import flow, tombstones
+from rayflume.agent.inline import InlineAgent
 from rayflume.agent.lakes import LakePlace, compact, report
 from rayflume.clock import ManualClock, SystemClock
+from rayflume.config import plan_of
 from rayflume.delivery import State
 from rayflume.interfaces import Storage
 from rayflume.maintenance.compact import Compacted, Compactor
@@ -225,6 +227,42 @@ class MemoryPlace:
 
     def leftovers(self) -> list[str]:
         raise NotImplementedError
+
+
+def test_f20_an_agent_and_compaction_at_once(tmp_path: Path) -> None:
+    """A whole agent with a short roll, its input growing, its lake compacted all the time."""
+    feed = tmp_path / "in" / "a.log"
+    feed.parent.mkdir()
+    feed.touch()
+    sink = {"path": "lake", "format": {"type": "text"}, "roll": {"age": "50ms"}}
+    conf = {
+        "agent": "clicks",
+        "sources": {"web": {"type": "taildir", "paths": ["in/*.log"], "channels": ["wal"]}},
+        "channels": {"wal": {"type": "file", "directory": "wal", "minimum_required_space": 0}},
+        "sinks": {"lake": {"type": "parquet", "channel": "wal", **sink}},
+    }
+    place = LocalPlace(tmp_path / "lake")
+    place.base.mkdir()
+    pause = threading.Event()
+    agent = InlineAgent(plan_of(conf, tmp_path), until_drained=False).start()
+    with Compacting(place) as compacting, feed.open("a") as lines:
+        for n in range(40):
+            lines.writelines(f"line {10 * n + m}\n" for m in range(10))
+            lines.flush()
+            pause.wait(0.06)
+        agent.drain()
+        assert agent.join(60)
+    assert agent.status()["state"] == "drained"
+    compacted(place)
+    assert compacting.problems == []
+    storage = LakePlace(place.path).open()
+    with contextlib.closing(storage):
+        expected = collections.Counter(f"line {n}" for n in range(400))
+        assert seen(storage, "body") == expected
+        deliveries = report(LakePlace(place.path)).journals[0].deliveries
+        merges = len(tombstones.ids(storage))
+    print(f"\nF20: {deliveries} deliveries of an agent beside {merges} merges")
+    assert deliveries > 10 and merges > 2
 
 
 def test_a_partition_is_closed_by_age_or_by_its_marker(tmp_path: Path) -> None:
