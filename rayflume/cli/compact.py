@@ -72,6 +72,10 @@ def compact(
     milliseconds per merged file, a reader of the plain path may see rows twice, and one that has
     listed the files before may find them gone: read a table format where that matters.
 
+    Merged files are made in the temporary folder (TMPDIR), which must have room for one of them per
+    partition at work. Columns that came later are null in the rows from before; a sort order is
+    kept within row groups. Files of others than rayflume are left alone.
+
     Exit code 1 when a partition could not be compacted as it should.
 
     Example:  rayflume compact lake/clicks --dry-run
