@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from rayflume import tombstones
 from rayflume.batch import EventBatch
 from rayflume.component import LOCAL_PATH, Component, Context, component, nested, option
 from rayflume.errors import OptionError, RayflumeError
@@ -276,6 +277,7 @@ class ParquetSink:
         return ParquetDelivery(self._lake, delivery)
 
     def publish(self, manifest: Manifest) -> list[StagedFile]:
+        """As K1. A file that is gone, but which a tombstone names, had been published."""
         if not manifest.files:
             return []
         outcomes = self._lake.storage.publish([file.handle for file in manifest.files])
@@ -284,6 +286,10 @@ class ParquetSink:
             for file, outcome in zip(manifest.files, outcomes, strict=True)
             if outcome is Published.LOST
         ]
+        if lost:
+            # Whoever removes a file first makes its tombstone durable, so this look is not early.
+            gone = tombstones.removed(self._lake.storage, [file.target for file in lost])
+            lost = [file for file in lost if file.target not in gone]
         if not lost:
             self._lake.limit.published(manifest.delivery)
         return lost

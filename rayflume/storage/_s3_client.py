@@ -166,6 +166,10 @@ class S3Client:
         answer = self.ask("get_object", Key=key)
         if answer.absent:
             return None
+        return self.body(answer, key)
+
+    def body(self, answer: Answer, key: str) -> bytes:
+        """The bytes of an answer to `get_object`. Raises as `call` does. Blocks."""
         if answer.error is not None:
             raise answer.error
         try:

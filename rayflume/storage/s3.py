@@ -14,18 +14,21 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rayflume.component import Context, component
 from rayflume.errors import Fatal, OptionError, RayflumeError, StorageUnavailable, TargetTaken
-from rayflume.interfaces import Json, Published
+from rayflume.interfaces import Json, LakeReader, Published
 from rayflume.naming import STAGING, delivery_of
 from rayflume.storage import _paths
-from rayflume.storage._s3_client import Answer, S3Client
+from rayflume.storage._s3_client import Answer, S3Client, refusal
 from rayflume.storage._s3_options import S3Options
+from rayflume.storage._s3_reader import S3Reader
 from rayflume.storage._s3_upload import PartSenders, S3Writer
 
 _DELIVERY = "rayflume-delivery"
 _CREATION = "rayflume-creation"
+_DELETE_MAX = 1000
 _GONE = {"NoSuchUpload", "InvalidPart"}
 
 
@@ -212,13 +215,50 @@ class S3Storage:
         return data
 
     def list(self, prefix: str) -> list[str]:
+        return list(self._objects(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        return {path: int(entry["Size"]) for path, entry in self._objects(prefix).items()}
+
+    def modified(self, prefix: str) -> dict[str, int]:
+        """When each object below was made, by the store's clock. Blocks."""
+        return {
+            path: int(entry["LastModified"].timestamp() * 1000)
+            for path, entry in self._objects(prefix).items()
+        }
+
+    def _objects(self, prefix: str) -> dict[str, Mapping[str, Any]]:
+        """What the store lists of each visible object below a folder, sorted by path."""
         start = self._prefix + "".join(f"{name}/" for name in _paths.folder(prefix))
         markers = {"ContinuationToken": "NextContinuationToken"}
-        paths = []
+        found = {}
         for page in self._client.pages("list_objects_v2", markers, Prefix=start):
-            keys = (str(entry["Key"]) for entry in page.get("Contents", []))
-            paths += [key.removeprefix(self._prefix) for key in keys if not key.endswith("/")]
-        return sorted(path for path in paths if not _paths.is_staging(path))
+            for entry in page.get("Contents", []):
+                path = str(entry["Key"]).removeprefix(self._prefix)
+                if not path.endswith("/") and not _paths.is_staging(path):
+                    found[path] = entry
+        return dict(sorted(found.items()))
+
+    def open(self, path: str) -> LakeReader:
+        """A reader that begins with the file's last 64 KiB, in one request. Blocks."""
+        _paths.visible(path)
+        return S3Reader(self._client, self._prefix + path, path)
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """A request for each thousand. All are tried before an error is raised. Blocks."""
+        for path in paths:
+            _paths.visible(path)
+        keys = [{"Key": self._prefix + path} for path in paths]
+        refused: list[Mapping[str, Any]] = []
+        for first in range(0, len(keys), _DELETE_MAX):
+            objects = keys[first : first + _DELETE_MAX]
+            answer = self._client.call("delete_objects", Delete={"Objects": objects, "Quiet": True})
+            refused += answer.get("Errors", [])
+        for error in refused:
+            code = str(error.get("Code", ""))
+            if code != "NoSuchKey":
+                place = f"s3://{self._client.bucket}/{error.get('Key', '')}"
+                raise refusal(code, 0, str(error.get("Message", "")), place)
 
     def close(self) -> None:
         """Wait for requests under way, then close the connections. Blocks."""
