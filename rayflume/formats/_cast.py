@@ -21,11 +21,14 @@ _MIN_US, _MAX_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 """0001-01-01 to 9999-12-31, in microseconds: what Spark, Python and SQL all can show."""
 _MIN_DAY, _MAX_DAY = -719_162, 2_932_896
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
+_WHOLE = ("us", "ns")
+"""Epochs without fractions: what is below a microsecond is not kept."""
 EXACT_MAX = 2.0**53
 """Below this a float64 holds every integer, and no other integer is rounded to one of them."""
 
 _INTEGER = r"^-?[0-9]{1,19}$"
 _FLOAT = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^(?i:nan|-?inf(?:inity)?)$"
+_DECIMAL = r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?$"
 _BOOL = r"^(?i:true|false|0|1)$"
 _DAY = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 _DATE = rf"^{_DAY}$"
@@ -98,13 +101,14 @@ def cast_text(text: pa.StringArray, column: Column) -> Cast:
         return text.cast(kind), None
     text = pc.ascii_trim_whitespace(text)
     if column.epoch:
-        number = pa.int64() if column.epoch == "us" else pa.float64()
+        number = epoch_number(column.epoch)
         numbers, bad = cast_text(text, Column(column.name, number))
         stamps, out_of_range = cast_epoch(numbers, column.epoch)
         return stamps, either(bad, out_of_range)
-    if kind not in _PATTERNS:
+    pattern = _DECIMAL if pa.types.is_decimal(kind) else _PATTERNS.get(kind)
+    if pattern is None:
         return bisect_cast(text, kind)
-    bad = _marked(pc.match_substring_regex(text, _PATTERNS[kind]))
+    bad = _marked(pc.match_substring_regex(text, pattern))
     text = without(text, bad)
     cast, more = _cast_timestamps(text) if kind == TIMESTAMP else bisect_cast(text, kind)
     bad = either(bad, more)
@@ -148,8 +152,20 @@ def _cast_timestamps(text: pa.StringArray) -> Cast:
     return stamps, bad
 
 
+def epoch_number(epoch: str) -> pa.DataType:
+    """The type of the numbers of an epoch."""
+    return pa.int64() if epoch in _WHOLE else pa.float64()
+
+
 def cast_epoch(numbers: pa.Array, epoch: str) -> Cast:
-    """Epoch numbers ("s", "ms" or "us"; fractions are kept to the microsecond) to timestamps."""
+    """Epoch numbers ("s", "ms", "us", "ns") to timestamps. Fractions are kept to the microsecond,
+    what is finer is cut off: the time is never later than it was.
+    """
+    if epoch == "ns":
+        numbers, bad = bisect_cast(numbers, pa.int64())
+        micros = pa.array(np.asarray(pc.fill_null(numbers, 0)) // 1_000)
+        whole = pc.if_else(numbers.is_valid(), micros, pa.scalar(None, pa.int64()))
+        return whole.cast(TIMESTAMP), bad
     per_unit = 1_000_000 // _PER_SECOND[epoch]
     limits = _MIN_US // per_unit, _MAX_US // per_unit
     inside = pc.and_(pc.greater_equal(numbers, limits[0]), pc.less_equal(numbers, limits[1]))

@@ -104,7 +104,17 @@ def _value(kind: pa.DataType, depth: int) -> str:
         return "null"
     if pa.types.is_integer(kind):
         return f"-?(?:0|[1-9][0-9]{{0,{8 if kind.bit_width <= 32 else 17}}})"
+    if pa.types.is_decimal(kind):
+        return _decimal(kind)
     return _STRING if pa.types.is_string(kind) else _NUMBER
+
+
+def _decimal(kind: pa.Decimal128Type) -> str:
+    """A number that fits, also as a string."""
+    before = kind.precision - kind.scale
+    whole = f"(?:0|[1-9][0-9]{{0,{before - 1}}})" if before else "0"
+    number = f"-?{whole}" + (f"(?:\\.[0-9]{{1,{kind.scale}}})?" if kind.scale else "")
+    return f'{number}|"{number}"'
 
 
 def _object(kind: pa.StructType, depth: int) -> str:

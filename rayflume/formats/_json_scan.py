@@ -13,6 +13,7 @@ read per bad row.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -26,6 +27,7 @@ WINDOW_BYTES = 16 * 1024
 _DENSE_ROWS, _DENSE_SHARE = 16, 0.03
 _TOO_MANY = f"a field of the row would be more than the {FIELDS_MAX:,} a schema may have"
 _UNFIT = "Column() does not fit"
+_DECIMAL = re.compile(r"[-+]?(?=[0-9.])[0-9]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?$")
 _TOO_DEEP = f"the row is nested deeper than {NESTING_MAX} levels"
 
 
@@ -143,6 +145,8 @@ def _settle(kind: pa.DataType, integer: pa.DataType) -> pa.DataType:
         return integer
     if pa.types.is_floating(kind):
         return pa.float64()
+    if pa.types.is_decimal(kind):
+        return kind
     return kind if pa.types.is_null(kind) or pa.types.is_boolean(kind) else pa.string()
 
 
@@ -173,6 +177,8 @@ def _node(kind: pa.DataType) -> Node:
         return "boolean"
     if pa.types.is_null(kind):
         return "null"
+    if pa.types.is_decimal(kind):
+        return "decimal"
     return "string" if pa.types.is_string(kind) else "number"
 
 
@@ -216,6 +222,8 @@ def _judge_fields(value: _Fields, tree: dict[str, Node], path: str, full: bool) 
 def _judge_value(value: object, node: Node, path: str, full: bool) -> str:
     got = "null" if value is None else _kind(value)
     if got in (node, "null") or (node == "null" and not full):
+        return ""
+    if node == "decimal" and (got == "number" or (got == "string" and _DECIMAL.match(str(value)))):
         return ""
     if isinstance(node, dict) and isinstance(value, _Fields):
         return _judge_fields(value, node, path + ".", full)

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from rayflume.formats._json_kernel import (
     BOOLEAN,
+    DECIMAL,
     DOUBLE,
     INTEGER,
     NULL,
@@ -59,7 +60,9 @@ class Shape:
 
 @dataclass(frozen=True)
 class Shaped:
-    """`rows`: true where a row was read; `table` has those, in order, with the asked types."""
+    """`rows`: true where a row was read; `table` has those, in order, with the asked types, but
+    decimals as text.
+    """
 
     rows: Mask
     table: pa.Table
@@ -104,7 +107,7 @@ def read_shaped(body: pa.BinaryArray, known: pa.Schema, *, evolve: bool) -> Shap
     done = block.done
     if not done.any():
         return None
-    table = pa.table([block.column(field) for field in known], schema=known)
+    table = pa.table([block.column(field) for field in known], names=known.names)
     return Shaped(done, table if done.all() else table.filter(pa.array(done)))
 
 
@@ -181,7 +184,7 @@ class _Block:
             return pa.array(self._columns.integers[slot] == 1, mask=~valid)
         if pa.types.is_string(field.type) or self._columns.long[slot]:
             text = texts(self._buffer, self._columns.spans[slot], valid)
-            return text if pa.types.is_string(field.type) else text.cast(field.type)
+            return text.cast(field.type) if field.type == pa.float64() else text
         numbers = (
             self._columns.integers if pa.types.is_integer(field.type) else self._columns.doubles
         )
@@ -196,6 +199,8 @@ def _kind(column: pa.DataType | None, quoted: bool) -> int | None:
     if pa.types.is_string(column):
         return STRING if quoted else NULL
     if quoted:
-        return None
+        return None  # also a decimal in quotes: the reader is stricter about it than a cast of text
+    if pa.types.is_decimal(column):
+        return DECIMAL
     # A nested column has no value in a flat row, and nor has a field that was only ever null.
     return {pa.int64(): INTEGER, pa.float64(): DOUBLE, pa.bool_(): BOOLEAN}.get(column, NULL)
