@@ -279,7 +279,7 @@ def _merge_type(base: pa.DataType, other: pa.DataType, widen: bool) -> pa.DataTy
 def same_scale(one: pa.DataType, other: pa.DataType) -> bool:
     """Whether two types are decimals that differ only in the digits before the point."""
     both = pa.types.is_decimal128(one) and pa.types.is_decimal128(other)
-    return both and one.scale == other.scale
+    return bool(both and one.scale == other.scale)
 
 
 def prune(schema: pa.Schema) -> pa.Schema:

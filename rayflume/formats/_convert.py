@@ -1,7 +1,8 @@
 """Columns as the JSON reader made them -> columns as the lake keeps them, nested ones included.
 
 The reader gives text for dates, ISO timestamps and binary, numbers for epochs, and (`relaxed`)
-doubles for integers and longer decimals for decimals; here they get their types. What does not fit is noted in `Misfits` by row.
+doubles for integers and longer decimals for decimals; here they get their types. What does not fit
+is noted in `Misfits` by row.
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ def read_rows(
                     integers[slot, row] = amount
                 elif kind == DOUBLE and digits <= _EXACT_DIGITS and decimals < len(_POWERS):
                     doubles[slot, row] = amount / _POWERS[max(decimals, 0)]
-                elif kind == DOUBLE or kind == DECIMAL:
+                elif kind in (DOUBLE, DECIMAL):
                     long[slot] = True
                 elif kind != SCALAR:
                     break

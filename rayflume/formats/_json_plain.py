@@ -39,8 +39,8 @@ _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _SCALAR = f"{_STRING}|{_NUMBER}|true|false"
 
 
-def plain_rows(body: pa.BinaryArray, known: pa.Schema, *, evolve: bool) -> Mask | None:
-    """True where a row has only fields of `known`, each once and of its kind (with not `evolve`,
+def plain_rows(body: pa.BinaryArray, known: pa.Schema, *, strict: bool) -> Mask | None:
+    """True where a row has only fields of `known`, each once and of its kind (with not `strict`,
     scalars of other names too). None when the rows have no order that could be told.
     """
     order = field_order(body.slice(0, _ORDER_ROWS).to_pylist())
@@ -49,7 +49,7 @@ def plain_rows(body: pa.BinaryArray, known: pa.Schema, *, evolve: bool) -> Mask 
     types = {field.name: field.type for field in known}
     parts = []
     for name in order:
-        if name not in types and evolve:
+        if name not in types and strict:
             continue
         value = _value(types[name], 1) if name in types else _SCALAR
         if value:

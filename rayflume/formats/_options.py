@@ -23,7 +23,7 @@ DeclaredSchema = Annotated[dict[str, object], AfterValidator(_checked)]
 
 SCHEMA_DOC = (
     "Columns and their types, in order, as a mapping of names to types. Types: bool, int32, "
-    "int64, float32, float64, decimal(p,s) (p digits, at most 38, of which s are behind the point), "
+    "int64, float32, float64, decimal(p,s) (p digits, at most 38, s of them behind the point), "
     "string, binary, date (ISO), timestamp (ISO 8601 text; UTC where it names no zone), and "
     "timestamp_s, timestamp_ms, timestamp_us, timestamp_ns (numbers since 1970). Times are kept to "
     "the microsecond; what is finer is cut off."

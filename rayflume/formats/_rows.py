@@ -132,6 +132,22 @@ def not_utf8(body: pa.BinaryArray) -> Mask:
     return bad
 
 
+def replaced(body: pa.BinaryArray) -> pa.BinaryArray:
+    """The rows with U+FFFD in place of each sequence that is not UTF-8; valid rows are shared."""
+    if not len(body):
+        return body
+    bad = not_utf8(body)
+    if not bad.any():
+        return body
+    fixed = [
+        row.decode(errors="replace").encode() for row in body.filter(pa.array(bad)).to_pylist()
+    ]
+    every = pa.concat_arrays([body, pa.array(fixed, pa.binary())])
+    places = np.arange(len(body))
+    places[bad] = len(body) + np.arange(len(fixed))
+    return every.take(pa.array(places))
+
+
 def record_batch(arrays: Sequence[pa.Array], schema: pa.Schema) -> pa.RecordBatch:
     """Columns as one record batch of exactly this schema."""
     return pa.RecordBatch.from_arrays(list(arrays), schema=schema)

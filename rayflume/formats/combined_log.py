@@ -18,10 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rayflume.component import Component, Context, component
+from rayflume.component import Component, Context, component, option
 from rayflume.formats._columns import finish, null_where, wanted
-from rayflume.formats._rows import Mask, Rows, interleaved
-from rayflume.interfaces import Decoded
+from rayflume.formats._options import UNREADABLE_DOC, UnreadableText
+from rayflume.formats._rows import Mask, Rows, interleaved, replaced
+from rayflume.interfaces import Contract, Decoded
 from rayflume.schema import TIMESTAMP, Column
 
 _QUOTED = r'"(?P<{}>(?:[^"\\]|\\.)*)"'
@@ -57,8 +58,10 @@ COLUMNS = (
 class CombinedLog(Component):
     """Lines of an Apache or nginx access log (combined or common format); a `-` becomes null."""
 
+    errors: UnreadableText = option(UNREADABLE_DOC, default="dead_letter")
+
     def build(self, context: Context) -> CombinedLogFormat:
-        return CombinedLogFormat()
+        return CombinedLogFormat(replace=self.errors == "replace")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class CombinedLogFormat:
     """Rows: as many out as in, good or bad, in order. `method`, `path` and `protocol` are null
     where the request has another form; `request` always has all of it.
     """
+
+    replace: bool = False
 
     @property
     def declared(self) -> pa.Schema:
@@ -77,11 +82,17 @@ class CombinedLogFormat:
 
         prepare()
 
-    def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded:
+    def decode(
+        self,
+        body: pa.BinaryArray,
+        schema: pa.Schema | None,
+        contract: Contract = Contract.EVOLVE,
+    ) -> Decoded:
         # Here, because a command that only checks a plan need not load a compiler.
         from rayflume.formats._log_lines import read_plain
 
         columns = wanted(COLUMNS, schema)
+        body = replaced(body) if self.replace else body
         plain = read_plain(body)
         if plain.rows.all():
             return finish(Rows(body), plain.arrays, columns)
