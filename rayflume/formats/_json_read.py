@@ -148,7 +148,8 @@ def plain(text: str) -> str:
     name = path.strip("/").replace("/", ".") or "the row"
     words = rest.split()
     if words[:2] == ["changed", "from"] and len(words) >= 5:
-        return f"column {name}: expected {words[2]}, found {words[4]}"
+        wanted = words[2].replace("number_or_string", "decimal")
+        return f"column {name}: expected {wanted}, found {words[4]}"
     return f"field {name} is there twice" if "twice" in words else f"column {name}:{rest}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -164,11 +164,13 @@ def joined(first: Decoded, second: Decoded, offset: int) -> Decoded:
     return Decoded(table, pa.array(np.concatenate([places[0], places[1] + offset])), bad)
 
 
-def interleaved(first: Decoded, second: Decoded) -> Decoded:
-    """Two results of one schema, of different rows of one input, as one."""
+def interleaved(first: Decoded, second: Decoded, more: Mapping[int, str] | None = None) -> Decoded:
+    """Two results of one schema, of different rows of one input, as one. `more`: reasons of rows
+    that are in neither.
+    """
     assert first.rows is not None and second.rows is not None
     rows = np.concatenate([np.asarray(first.rows), np.asarray(second.rows)])
     order = np.argsort(rows)
     both = pa.concat_batches([first.table, second.table])
-    bad = tuple(sorted((*first.bad, *second.bad)))
+    bad = tuple(sorted((*first.bad, *second.bad, *(more or {}).items())))
     return Decoded(both.take(pa.array(order)), pa.array(rows[order]) if bad else None, bad)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from rayflume.batch import body_bytes
 from rayflume.component import Component, Context, component, option
 from rayflume.formats._convert import Misfits, convert, read_schema
+from rayflume.formats._json_integers import grow, without_rounded
 from rayflume.formats._json_plain import plain_rows
 from rayflume.formats._json_read import Block, Problem, plain, read, screen
 from rayflume.formats._json_scan import Scan, settle
@@ -45,8 +46,8 @@ class Json(Component):
     fields: DeclaredSchema | None = option(
         SCHEMA_DOC
         + " A mapping instead of a type is a struct, a list of one type a list. Without it the "
-        "columns are inferred from the first rows (int64, float64, bool, string, struct, list) and "
-        "then kept.",
+        "columns are inferred from the first rows (int64, float64, bool, string, struct, list, and "
+        "decimal(38,0) for integers beyond int64) and then kept.",
         default=None,
         alias="schema",
         example={"user_id": "int64", "url": "string", "ts": "timestamp_ms"},
@@ -87,11 +88,17 @@ class JsonFormat:
         schema: pa.Schema | None,
         contract: Contract = Contract.EVOLVE,
     ) -> Decoded:
+        body = replaced(body) if self._replace else body
         if body_bytes(body) > BYTES_MAX and len(body) > 1:
             return self._halves(body, schema, contract)
+        return without_rounded(self._decoded(body, schema, contract), body, self._declared)
+
+    def _decoded(
+        self, body: pa.BinaryArray, schema: pa.Schema | None, contract: Contract
+    ) -> Decoded:
         columns = self._columns(schema)
         contract = contract if columns else Contract.EVOLVE
-        rows = Rows(replaced(body) if self._replace else body)
+        rows = Rows(body)
         shaped = self._shaped(rows, columns, contract) if columns else None
         if shaped is not None:
             return rows.decoded(shaped)
@@ -256,7 +263,7 @@ class JsonFormat:
         """`columns` and the new ones. All rows are asked, so that 1 and 1.5 make a double."""
         base = read_schema(columns, relaxed=True)
         table = read(block, (0, block.rows), base, "infer")
-        new = seen if isinstance(table, Problem) else prune(settle(table.schema))
+        new = seen if isinstance(table, Problem) else prune(settle(grow(table, block.row)))
         return columns_of(merge(arrow_schema(columns), new), self._declared)
 
 

@@ -117,8 +117,8 @@ class SchemaLog:
                 name, there, here = found
                 raise OptionError(
                     f"column {name!r} is declared as {type_name(here)}, but in this lake it is "
-                    f"{type_name(there)} (schema version {self._newest}), and readers cannot mix the two: declare it "
-                    "as the lake has it, or write to another path"
+                    f"{type_name(there)} (schema version {self._newest}), and readers cannot mix "
+                    "the two: declare it as the lake has it, or write to another path"
                 )
         union = self._union(declared)
         if self.contract is Contract.FREEZE and schema is not None and union is not None:
