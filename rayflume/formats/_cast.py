@@ -6,6 +6,7 @@ row becomes a bad row. `None` as mask means that everything fits.
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayflume.formats._rows import Mask
-from rayflume.schema import TIMESTAMP, Column
+from rayflume.schema import DIGITS_MAX, TIMESTAMP, Column
 
 Cast = tuple[pa.Array, "Mask | None"]
 
@@ -103,8 +104,8 @@ def cast_text(text: pa.StringArray, column: Column) -> Cast:
     if column.epoch:
         number = epoch_number(column.epoch)
         numbers, bad = cast_text(text, Column(column.name, number))
-        stamps, out_of_range = cast_epoch(numbers, column.epoch)
-        return stamps, either(bad, out_of_range)
+        stamps, outside = cast_epoch(numbers, column.epoch)
+        return stamps, either(bad, outside)
     pattern = _DECIMAL if pa.types.is_decimal(kind) else _PATTERNS.get(kind)
     if pattern is None:
         return bisect_cast(text, kind)
@@ -118,11 +119,11 @@ def cast_text(text: pa.StringArray, column: Column) -> Cast:
         )
         bad = either(bad, _marked(pc.invert(too_big)))
     elif kind in (TIMESTAMP, pa.date32()):
-        bad = either(bad, _out_of_range(cast))
+        bad = either(bad, out_of_range(cast))
     return without(cast, bad), bad
 
 
-def _out_of_range(array: pa.Array) -> Mask | None:
+def out_of_range(array: pa.Array) -> Mask | None:
     """Dates and timestamps outside the years 1 to 9999."""
     if array.type == pa.date32():
         number, low, high = array.cast(pa.int32()), _MIN_DAY, _MAX_DAY
@@ -180,6 +181,18 @@ def cast_epoch(numbers: pa.Array, epoch: str) -> Cast:
     valid = None if numbers.null_count == 0 and bad is None else without(numbers, bad).is_null()
     stamps = pa.array(micros, pa.int64(), mask=None if valid is None else np.asarray(valid))
     return stamps.cast(TIMESTAMP), bad
+
+
+def unscaled(array: pa.BinaryArray, kind: pa.Decimal128Type) -> Cast:
+    """Decimals as Avro writes them, the digits as one big-endian two's complement number."""
+    limit, exact = 10**kind.precision, decimal.Context(prec=2 * DIGITS_MAX)
+    raw = [None if v is None else int.from_bytes(v, signed=True) for v in array.to_pylist()]
+    bad = np.array([value is not None and abs(value) >= limit for value in raw], dtype=np.bool_)
+    values = [
+        None if value is None or wrong else decimal.Decimal(value).scaleb(-kind.scale, exact)
+        for value, wrong in zip(raw, bad.tolist(), strict=True)
+    ]
+    return pa.array(values, kind), bad if bad.any() else None
 
 
 def cast_integers(numbers: pa.DoubleArray, kind: pa.DataType) -> tuple[pa.Array, Mask, Mask]:

@@ -26,32 +26,31 @@ Path = tuple[str, ...]
 """Names of fields from the top, and _ITEMS for all items of a list."""
 
 
-def grow(table: pa.Table, row: Callable[[int], bytes]) -> pa.Schema:
-    """The inferred types, with decimals for doubles that are all integers, some beyond int64.
+def with_decimals(schema: pa.Schema, table: pa.Table, row: Callable[[int], bytes]) -> pa.Schema:
+    """The types, with decimals for doubles that are all integers in the table, some beyond int64.
 
-    `row`: the text of each row of the table.
+    `table` has the columns of the schema; `row` is the text of each of its rows.
     """
     fields = []
-    for field, column in zip(table.schema, table.columns, strict=True):
-        array = column.combine_chunks()
-        whole = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
-        owners = np.arange(len(whole))
-        fields.append(pa.field(field.name, _grown(whole, owners, (field.name,), row)))
+    for field in schema:
+        chunks = table.column(field.name).chunks
+        array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+        exact = _exact(field.type, array, np.arange(len(array)), ((field.name,), row))
+        fields.append(pa.field(field.name, exact))
     return pa.schema(fields)
 
 
-def _grown(
-    array: pa.Array, owners: Indexes, path: Path, row: Callable[[int], bytes]
+def _exact(
+    kind: pa.DataType, array: pa.Array, owners: Indexes, at: tuple[Path, Callable[[int], bytes]]
 ) -> pa.DataType:
-    kind = array.type
+    path, row = at
     if pa.types.is_struct(kind):
-        children = zip(kind, array.flatten(), strict=True)
-        return pa.struct(
-            [(f.name, _grown(child, owners, (*path, f.name), row)) for f, child in children]
-        )
+        flat = zip(kind, array.flatten(), strict=True)
+        fields = [(f.name, _exact(f.type, c, owners, ((*path, f.name), row))) for f, c in flat]
+        return pa.struct(fields)
     if pa.types.is_list(kind):
         items, inner = _items(array, owners)
-        return pa.list_(_grown(items, inner, (*path, _ITEMS), row))
+        return pa.list_(_exact(kind.value_type, items, inner, ((*path, _ITEMS), row)))
     if not pa.types.is_floating(kind) or not pc.all(pc.equal(pc.floor(array), array)).as_py():
         return kind
     found = [

@@ -17,7 +17,7 @@ import pyarrow as pa
 from rayflume.batch import body_bytes
 from rayflume.component import Component, Context, component, option
 from rayflume.formats._convert import Misfits, convert, read_schema
-from rayflume.formats._json_integers import grow, without_rounded
+from rayflume.formats._json_integers import with_decimals, without_rounded
 from rayflume.formats._json_plain import plain_rows
 from rayflume.formats._json_read import Block, Problem, plain, read, screen
 from rayflume.formats._json_scan import Scan, settle
@@ -263,8 +263,14 @@ class JsonFormat:
         """`columns` and the new ones. All rows are asked, so that 1 and 1.5 make a double."""
         base = read_schema(columns, relaxed=True)
         table = read(block, (0, block.rows), base, "infer")
-        new = seen if isinstance(table, Problem) else prune(settle(grow(table, block.row)))
-        return columns_of(merge(arrow_schema(columns), new), self._declared)
+        new = seen if isinstance(table, Problem) else prune(settle(table.schema))
+        grown = columns_of(merge(arrow_schema(columns), new), self._declared)
+        # Read anew: lists that began with a null are not whole in a table with inferred types.
+        table = read(block, (0, block.rows), read_schema(grown, relaxed=True), "ignore")
+        if isinstance(table, Problem):
+            return grown
+        exact = merge(arrow_schema(columns), with_decimals(arrow_schema(grown), table, block.row))
+        return columns_of(exact, self._declared)
 
 
 def _mode(contract: Contract) -> str:

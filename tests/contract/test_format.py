@@ -1,4 +1,4 @@
-"""Clauses F1 to F4 of interfaces.Format, for every type in the folder."""
+"""Clauses F1 to F5 of interfaces.Format, for every type in the folder."""
 
 from __future__ import annotations
 
@@ -36,13 +36,17 @@ NASTY: list[bytes | None] = [
 ]  # fmt: skip
 
 
+NEEDED = {("avro", "avro_schema")}
+"""Options that are needed unless another one is given."""
+
+
 def build(kind: str) -> Format:
     """A format from the examples of its own options."""
     cls = lookup("format", kind)
     examples = {
         info.alias or name: info.examples[0]
         for name, info in options_of(cls).items()
-        if info.examples and (info.is_required() or kind == "csv")
+        if info.examples and (info.is_required() or kind == "csv" or (kind, name) in NEEDED)
     }
     examples.pop("delimiter", None)
     format_: Format = cls.model_validate(examples).build(CONTEXT)
@@ -73,7 +77,8 @@ def check_type(kind: pa.DataType) -> None:
         check_type(kind.value_type)
     else:
         assert re.fullmatch(
-            r"bool|int32|int64|float|double|string|binary|date32\[day\]|timestamp\[us, tz=UTC\]",
+            r"bool|int32|int64|float|double|string|binary|date32\[day\]|timestamp\[us, tz=UTC\]"
+            r"|decimal128\([0-9]{1,2}, [0-9]{1,2}\)",
             str(kind),
         )
 
