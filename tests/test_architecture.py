@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "lake": CONTRACTS,
     "delivery": CONTRACTS,
     "flow": CONTRACTS | {"delivery"},
-    "sources": CONTRACTS,
+    "sources": CONTRACTS | {"lake"},  # dead letters are read from a lake
     "interceptors": CONTRACTS,
     "selectors": CONTRACTS,
     "channels": CONTRACTS | {"journal"},

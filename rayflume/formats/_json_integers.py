@@ -45,8 +45,10 @@ def _exact(
 ) -> pa.DataType:
     path, row = at
     if pa.types.is_struct(kind):
-        flat = zip(kind, array.flatten(), strict=True)
-        fields = [(f.name, _exact(f.type, c, owners, ((*path, f.name), row))) for f, c in flat]
+        flat = dict(zip((f.name for f in array.type), array.flatten(), strict=True))
+        fields = [
+            (f.name, _exact(f.type, flat[f.name], owners, ((*path, f.name), row))) for f in kind
+        ]
         return pa.struct(fields)
     if pa.types.is_list(kind):
         items, inner = _items(array, owners)
