@@ -69,12 +69,12 @@ def replay(
     say(printable(f"{len(found.files)} files of dead letters go to {chosen.sink.name}{begun}"))
     with interrupting_sigterm():
         figures = followed(InlineAgent(found.plan, until_drained=True).start(), grace_ms)
-    if _all_committed(figures):
+    if all_committed(figures):
         mark_done(found)
     _say_outcome(found, figures)
 
 
-def _all_committed(figures: AgentFigures) -> bool:
+def all_committed(figures: AgentFigures) -> bool:
     """Every row of every file is committed: none is left in a file, none in the journal."""
     components = figures.status["components"]
     left = [
@@ -93,6 +93,6 @@ def _say_outcome(found: Replay, figures: AgentFigures) -> None:
             f"{figures.dead:,} rows went to the dead letters again; "
             "look at their reasons, mend the configuration and replay once more"
         )
-    if not _all_committed(figures):
+    if not all_committed(figures):
         complain(["not all was replayed: run the same command again, it goes on where it was"])
         raise typer.Exit(1)

@@ -69,7 +69,7 @@ class _Part:
 
     @property
     def end(self) -> int:
-        return self.start + self.table.num_rows
+        return self.start + len(self.table)
 
 
 class DeadLettersSource:

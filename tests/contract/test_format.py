@@ -280,7 +280,7 @@ def test_f4_what_does_not_fit_is_a_bad_row(
     assert decoded.table.num_rows == copies + 1
 
 
-REPLACED = {
+REPLACED: dict[str, tuple[dict[str, object], bytes, dict[str, object]]] = {
     "text": ({}, b"a\xffb", {"body": "a\ufffdb"}),
     "json": ({"schema": {"s": "string"}}, b'{"s": "a\xffb"}', {"s": "a\ufffdb"}),
     "csv": ({"schema": {"s": "string"}}, b"a\xffb", {"s": "a\ufffdb"}),

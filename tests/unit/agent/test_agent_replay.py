@@ -7,17 +7,23 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from servers import S3Server
 
+from rayflume.agent.figures import AgentFigures
 from rayflume.agent.replay import choose, prepare
 from rayflume.batch import EventBatch, Extent
 from rayflume.cli import run
+from rayflume.cli.replay import all_committed
 from rayflume.clock import ManualClock
 from rayflume.component import Context, lookup
 from rayflume.config import load
 from rayflume.errors import ConfigError
+from rayflume.interfaces import Json, Storage
+from rayflume.lake import storage_for
 from rayflume.metrics import Metrics
 from rayflume.sinks.parquet import ParquetSink
 
@@ -42,11 +48,13 @@ def write_conf(directory: Path, **sink: object) -> Path:
     return path
 
 
-def fail(directory: Path, number: int, bodies: list[bytes]) -> None:
+def fail(
+    directory: Path, number: int, bodies: list[bytes], place: dict[str, Any] | None = None
+) -> None:
     """One delivery of rows that the frozen lake does not take."""
     form = {"type": "json", "schema": SCHEMA}
     part = lookup("sink", "parquet").model_validate(
-        {"path": "lake", "format": form, "contract": "freeze"}
+        {"format": form, "contract": "freeze", **(place or {"path": "lake"})}
     )
     sink = part.build(Context("clicks", "lake", ManualClock(1), Metrics(), directory))
     assert isinstance(sink, ParquetSink)
@@ -57,6 +65,11 @@ def fail(directory: Path, number: int, bodies: list[bytes]) -> None:
     writer.write(EventBatch.from_events(bodies, headers, (extent,)), 0)
     assert sink.publish(writer.stage()) == []
     sink.close()
+
+
+def opened(place: dict[str, Any], directory: Path) -> Storage:
+    context = Context("clicks", "lake", ManualClock(1), Metrics(), directory)
+    return storage_for(place["path"], place.get("storage", {}), context)
 
 
 def new_fields(first: int, last: int) -> list[bytes]:
@@ -211,3 +224,31 @@ def test_lakes_are_compared_in_one_form(tmp_path: Path) -> None:
         chosen = choose(plan, named, None)
         assert (chosen.lake, chosen.sink.name) == ("s3://bucket/clicks", "lake")
     assert chosen.file == "_rayflume/dead_letters/a.dead"
+
+
+@pytest.mark.parametrize("store", ["memory", pytest.param("s3", marks=pytest.mark.s3)])
+def test_any_store_does(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    place: dict[str, Any] = {"path": f"memory://{tmp_path.name}"}
+    if store == "s3":
+        server: S3Server = request.getfixturevalue("moto_s3")
+        place = {"path": f"s3://{server.bucket()}/lake", "storage": server.options}
+    fail(tmp_path, 1, new_fields(0, 3), place)
+    fail(tmp_path, 2, new_fields(3, 5), place)
+    conf = write_conf(tmp_path, contract="evolve", **place)
+    for _ in range(2):
+        assert run(["replay", place["path"], "--config", str(conf)]) == 0
+        storage = opened(place, tmp_path)
+        files = [path for path in storage.list("") if path.endswith(".parquet")]
+        tables = [pq.read_table(pa.BufferReader(storage.read(path))) for path in files]
+        storage.close()
+        assert sorted(n for table in tables for n in table["id"].to_pylist()) == list(range(5))
+
+
+@pytest.mark.parametrize(
+    ("state", "left", "done"),
+    [("drained", 0, True), ("drained", 1, False), ("stopped", 0, False), ("failed", 0, False)],
+)
+def test_files_are_done_only_when_every_row_is_committed(state: str, left: int, done: bool) -> None:
+    """Ctrl-C empties the journal, too, but the rest of a file was never read."""
+    status: dict[str, Json] = {"components": [{"kind": "source", "detail": {"files_left": left}}]}
+    assert all_committed(AgentFigures("a", state, 0, (), status)) is done

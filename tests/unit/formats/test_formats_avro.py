@@ -175,7 +175,7 @@ def test_a_schema_that_would_never_end_is_refused() -> None:
         ({"schema": record(("u", "strin"))}, "no type 'strin'"),
     ],
 )
-def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
+def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         build(**options)
 
