@@ -463,6 +463,16 @@ class Decoded:
     bad: tuple[tuple[int, str], ...] = ()
 
 
+class Contract(StrEnum):
+    """What becomes of a field that the schema does not name: it makes a column, or its row is bad,
+    or it is left out.
+    """
+
+    EVOLVE = "evolve"
+    FREEZE = "freeze"
+    IGNORE = "ignore"
+
+
 class Format(Protocol):
     """Bytes to columns, in the sink, vectorised.
 
@@ -471,7 +481,10 @@ class Format(Protocol):
         are new. `schema` None: the format's own declared fields, or inferred from these rows.
     F3  Never raises and never crashes for what a body holds (wrong type, bad UTF-8, empty, null,
         deep nesting).
-    F4  Types are those Spark reads: no unsigned, no nanoseconds, timestamps are timestamp[us, UTC].
+    F4  Types are those Spark reads: no unsigned, no nanoseconds, timestamps are timestamp[us, UTC],
+        decimals have at most 38 digits.
+    F5  Fields that `schema` (and what is declared) does not name follow the contract. With no
+        schema at all the first rows make the columns, whatever the contract.
     """
 
     def prepare(self) -> None:
@@ -480,7 +493,12 @@ class Format(Protocol):
         """
         ...
 
-    def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded: ...
+    def decode(
+        self,
+        body: pa.BinaryArray,
+        schema: pa.Schema | None,
+        contract: Contract = Contract.EVOLVE,
+    ) -> Decoded: ...
 
     @property
     def declared(self) -> pa.Schema | None:

@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "tombstones": CONTRACTS,
     "delivery": CONTRACTS,
     "flow": CONTRACTS | {"delivery"},
-    "sources": CONTRACTS,
+    "sources": CONTRACTS | {"lake"},  # dead letters are read from a lake
     "interceptors": CONTRACTS,
     "selectors": CONTRACTS,
     "channels": CONTRACTS | {"journal"},

@@ -17,6 +17,7 @@ from rayflume.batch import EventBatch
 from rayflume.component import LOCAL_PATH, Component, Context, component, nested, option
 from rayflume.errors import OptionError, RayflumeError
 from rayflume.interfaces import (
+    Contract,
     DeliveryLimits,
     DeliveryWriter,
     Format,
@@ -88,6 +89,17 @@ class Parquet(Component):
     )
     format: Annotated[Component, nested("format")] = option(
         "How bodies become columns: a format's type and its options.", example={"type": "text"}
+    )
+    contract: Contract = option(
+        "What becomes of a field that the lake's schema does not name, at the top or inside a "
+        "struct. `evolve`: it becomes a column, in a new version of the schema. `freeze`: its row "
+        "goes to the dead letters with the reason. `ignore`: it is left out. With every contract a "
+        "value that does not fit its column sends its row to the dead letters, and where nothing "
+        "is declared the first rows of a new lake make its columns. What the format declares is "
+        "added to the lake's schema by `evolve` and `ignore` (also more digits of a decimal before "
+        "its point); `freeze` refuses to start instead.",
+        default=Contract.EVOLVE,
+        example="freeze",
     )
     event_time: str | None = option(
         "Decoded column, else header, with the time of the event, which the time escapes of "
@@ -213,7 +225,7 @@ class Parquet(Component):
             context,
             storage,
             form,
-            SchemaLog(storage),
+            SchemaLog(storage, self.contract),
             self._splitter(),
             files,
             RollSettings(self.roll.bytes, self.roll.rows, self.max_open_files, _uploads_max()),
