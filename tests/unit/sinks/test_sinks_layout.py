@@ -371,3 +371,26 @@ def test_the_sink_tells_what_it_committed_where(tmp_path: Path) -> None:
     assert (older["partition"], older["rows"]) == ("hour=14", 1)
     assert isinstance(newest["bytes"], int) and newest["bytes"] > manifest.files[0].size
     assert sink._lake.context.metrics.snapshot()["EventTimeLagMs"] == 0
+
+
+def test_files_with_many_row_groups_end_before_their_footers_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rayflume.sinks._delivery.FOOTERS_FREE", 0)
+    sink = parquet(
+        tmp_path,
+        path=f"memory://{tmp_path.name}",
+        format=form(p="int64", s="string"),
+        partition_by=["q=%{p}"],
+        buffer_bytes="1MiB",
+        row_group_rows=2,
+        roll={"bytes": 0},
+    )
+    writer = sink.begin(DELIVERY)
+    for number in range(40):
+        bodies: list[object] = [{"p": i % 4, "s": "x" * 10} for i in range(80)]
+        writer.write(rows(bodies, at=number * 80), number * 80)
+        assert sink._lake.context.metrics.snapshot()["BufferedBytes"] <= 1 << 20
+    files = writer.stage().files
+    assert sum(file.rows for file in files) == 3200
+    assert len(files) > 4
