@@ -25,7 +25,7 @@ FULL = 1.1
 """What a merged file may have of the target, judged by the sizes of what it is made of."""
 FILES_MAX = 200
 """Merged at once. They are removed one by one on some stores, and readers see their rows twice
-meanwhile; 1,000 took over a second on a busy disk.
+meanwhile.
 """
 MARKER = "_SUCCESS"
 
