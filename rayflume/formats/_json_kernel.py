@@ -149,7 +149,7 @@ def _number(values: npt.NDArray[np.uint8], place: int, end: int) -> tuple[int, i
     while place < end:
         digit = int(values[place]) - _ZERO
         if 0 <= digit <= 9:
-            # More than 18 digits may overflow here; then nobody reads it.
+            # 19 digits may overflow into the sign, more of them anywhere; then nobody reads it.
             amount = 10 * amount + digit
         elif digit == _POINT - _ZERO and point < 0:
             point = place
@@ -221,7 +221,12 @@ def read_rows(
                     integers[slot, row] = word == 1
             else:
                 place, amount, digits, decimals = _number(values, start, end)
-                if kind == INTEGER and decimals < 0 and digits <= _DIGITS_MAX:
+                whole = decimals < 0 and (
+                    digits <= _DIGITS_MAX
+                    # One digit more fits if it left the sign as it was.
+                    or (digits == _DIGITS_MAX + 1 and (amount < 0) == (values[start] == _MINUS))
+                )
+                if kind == INTEGER and whole:
                     integers[slot, row] = amount
                 elif kind == DOUBLE and digits <= _EXACT_DIGITS and decimals < len(_POWERS):
                     doubles[slot, row] = amount / _POWERS[max(decimals, 0)]
