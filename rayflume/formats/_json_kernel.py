@@ -167,6 +167,15 @@ def _number(values: npt.NDArray[np.uint8], place: int, end: int) -> tuple[int, i
 
 
 @step
+def _whole(amount: int, digits: int, decimals: int, first: int) -> bool:
+    """Whether a number is an integer that fits into an int64; `first` is its first byte."""
+    if decimals >= 0 or digits <= _DIGITS_MAX:
+        return decimals < 0
+    # One digit more fits if it left the sign as it was.
+    return digits == _DIGITS_MAX + 1 and (amount < 0) == (first == _MINUS)
+
+
+@step
 def _word(values: npt.NDArray[np.uint8], place: int, end: int) -> int:
     """Which of _WORDS begins here, -1 for none."""
     for number in range(len(_WORDS)):
@@ -221,12 +230,7 @@ def read_rows(
                     integers[slot, row] = word == 1
             else:
                 place, amount, digits, decimals = _number(values, start, end)
-                whole = decimals < 0 and (
-                    digits <= _DIGITS_MAX
-                    # One digit more fits if it left the sign as it was.
-                    or (digits == _DIGITS_MAX + 1 and (amount < 0) == (values[start] == _MINUS))
-                )
-                if kind == INTEGER and whole:
+                if kind == INTEGER and _whole(amount, digits, decimals, values[start]):
                     integers[slot, row] = amount
                 elif kind == DOUBLE and digits <= _EXACT_DIGITS and decimals < len(_POWERS):
                     doubles[slot, row] = amount / _POWERS[max(decimals, 0)]
