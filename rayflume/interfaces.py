@@ -418,6 +418,8 @@ class Sink(Protocol):
         pairs. The new manifest has the same delivery, rows and targets.
     K3  `collect` deletes staged bytes of `journal` whose deliveries `garbage` names.
     K4  `limits` says when a delivery of this sink ends; the lane does the deciding.
+
+    One that has more to tell than its metrics has `describe()`, as sources have.
     """
 
     def open(self) -> None: ...
@@ -526,6 +528,19 @@ class StagedWriter(Protocol):
     def abort(self) -> None: ...
 
 
+class LakeReader(Protocol):
+    """A visible file, read at any place; `pyarrow.parquet` takes it. One thread at a time. Blocks.
+
+    It never holds a whole file in memory. A file that was removed since may still be read to its
+    end, or a read raises KeyError.
+    """
+
+    def read(self, size: int = -1, /) -> bytes | None: ...
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+    def tell(self) -> int: ...
+    def close(self) -> None: ...
+
+
 class Published(StrEnum):
     """What became of one staged file: visible (now or before), or proven gone."""
 
@@ -546,8 +561,14 @@ class Storage(Protocol):
     T5  `create` is put-if-absent: True if this call made it. `read` raises KeyError when there is
         no such file.
     T6  A path that leaves the base (`..`, absolute, symbolic link) is refused with ValueError.
+    T7  `sizes` and `open` show visible files only, as they are when asked. `open` raises KeyError
+        when there is no such file.
+    T8  `remove` deletes visible files and never anything below `_rayflume/staging/` (ValueError,
+        and then nothing is removed). Gone already is success. Durable when it returns.
 
     One that can tell how large staged bytes are has `staged_size(handle)`: `rayflume gc` shows it.
+    One that knows when a file became visible has `modified(prefix)`: path -> epoch milliseconds by
+    the store's clock; `rayflume compact` tells closed partitions by it.
     """
 
     def check(self) -> None: ...
@@ -564,4 +585,10 @@ class Storage(Protocol):
         """Paths of the visible files below `prefix`, sorted."""
         ...
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Bytes of each visible file below `prefix`, sorted by path. Blocks."""
+        ...
+
+    def open(self, path: str) -> LakeReader: ...
+    def remove(self, paths: Sequence[str]) -> None: ...
     def close(self) -> None: ...
