@@ -178,6 +178,23 @@ class Hdfs:
         return {path.removeprefix(f"{directory}/"): self.admin.read(path).read() for path in paths}
 
 
+class HdfsPlace:
+    """A new lake, as `lakes.Place` wants it."""
+
+    def __init__(self, hdfs: Hdfs, **storage: object) -> None:
+        self._hdfs = hdfs
+        self.path = hdfs.lake()
+        self.storage = storage
+        self._base = "/" + self.path.split("/", 3)[3]
+
+    def files(self) -> dict[str, bytes]:
+        found = self._hdfs.files(self._base)
+        return {k: v for k, v in found.items() if not k.startswith("_rayflume/staging/")}
+
+    def leftovers(self) -> list[str]:
+        return sorted(self._hdfs.files(f"{self._base}/_rayflume/staging"))
+
+
 @contextlib.contextmanager
 def hdfs_cluster() -> Iterator[Hdfs]:
     """A new cluster with nothing in it. At the end it is killed, and its data deleted."""

@@ -40,6 +40,11 @@ _SITES = ("core-site.xml", "hdfs-site.xml")
 _PROVIDER = "dfs.client.failover.proxy.provider."
 _ACTIVE_ONLY = "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider"
 _RANDOM = "dfs.client.failover.random.order."
+_FAST = {
+    "dfs.client.failover.max.attempts": "4",
+    "dfs.client.failover.sleep.base.millis": "50",
+    "dfs.client.failover.sleep.max.millis": "200",
+}
 
 
 class Found(NamedTuple):
@@ -170,15 +175,14 @@ class HdfsClient:
 
     def _make(self) -> hdfs_native.Client:
         options = self._options
-        if options.hadoop_conf and not any(
-            (Path(options.hadoop_conf) / s).is_file() for s in _SITES
-        ):
-            text = f"hadoop_conf: {options.hadoop_conf} has neither {' nor '.join(_SITES)}"
-            raise StorageDenied(text, path=options.hadoop_conf)
+        named = options.hadoop_conf
+        if named and not any((Path(named) / site).is_file() for site in _SITES):
+            raise StorageDenied(f"hadoop_conf: {named} has neither {' nor '.join(_SITES)}")
+        settings = self._settings()
         try:
             return hdfs_native.Client(
                 self.url,
-                self._settings(),
+                settings,
                 None if self._conf is None else str(self._conf),
                 kerberos_principal=options.kerberos_principal,
                 kerberos_keytab=options.kerberos_keytab,
@@ -188,7 +192,8 @@ class HdfsClient:
             raise hdfs_error(error, "connect to", self.url) from error
 
     def _settings(self) -> dict[str, str]:
-        """What goes over the files. An observer may lag behind, and a look must be a proof.
+        """What goes over the files. An observer may lag behind, and a look must be a proof. Waiting
+        with growing back-off is the sink's.
 
         A new client asks the first name node first: when that one does not answer, the next client
         takes them in any order, or the other one would never be reached.
@@ -196,7 +201,7 @@ class HdfsClient:
         found = {self._options.authority}
         for site in _SITES if self._conf is not None else ():
             found |= {name.removeprefix(_PROVIDER) for name in self._properties(site)}
-        settings = {f"{_PROVIDER}{service}": _ACTIVE_ONLY for service in found}
+        settings = {**_FAST, **{f"{_PROVIDER}{service}": _ACTIVE_ONLY for service in found}}
         if self._gave_up:
             settings |= {f"{_RANDOM}{service}": "true" for service in found}
         return settings
