@@ -203,7 +203,7 @@ def hdfs_cluster() -> Iterator[Hdfs]:
         folder = Path(name)
         ports = free_ports(6)
         nodes = [Node(folder, main, classes) for main in (_NAME_NODE, _DATA_NODE)]
-        hdfs = Hdfs(folder, ports, *nodes)
+        hdfs = Hdfs(folder, ports, nodes[0], nodes[1])
         _write(folder / "conf" / "core-site.xml", {"fs.defaultFS": hdfs.url})
         _write(folder / "conf" / "hdfs-site.xml", _site(hdfs))
         (folder / "conf" / "log4j.properties").write_text(_LOG4J)

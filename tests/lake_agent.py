@@ -1,4 +1,4 @@
-"""A whole agent in this process that tails a file into a lake, for the tests of stores that fail."""
+"""A whole agent in this process that tails a file into a lake, for tests of stores that fail."""
 
 from __future__ import annotations
 

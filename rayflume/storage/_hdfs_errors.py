@@ -25,8 +25,6 @@ _DENIED = {
     "SASLError": "the log-in failed",
     "NoSASLMechanism": "the name node wants a log-in that is not set up; set "
     "hadoop.security.authentication in core-site.xml, and `hadoop_conf` to its directory",
-    "UnsupportedFeature": "hdfs-native cannot sync files there; is the directory erasure coded? "
-    "Choose a replicated one (hdfs ec -setPolicy -replicate)",
 }
 _QUOTA = "the quota of the directory is used up; raise it, nothing is lost meanwhile"
 _SAFE = "the name node is in safe mode until its data nodes have reported"
@@ -42,6 +40,7 @@ _BUSY = {
 }
 _NO_ROOM = "could only be written to"
 _NO_NAME_NODE = "No NameNode hosts found"
+_CODED = "not supported for erasure-coded"
 
 
 def hdfs_error(error: BaseException, doing: str, place: str) -> RayflumeError:
@@ -54,6 +53,11 @@ def hdfs_error(error: BaseException, doing: str, place: str) -> RayflumeError:
             "`hadoop_conf` (or HADOOP_CONF_DIR) to the directory whose hdfs-site.xml names it",
             code=cause,
         )
+    if _CODED in said:
+        why = (
+            "the directory is erasure coded, where files cannot be synced; choose a replicated one"
+        )
+        return StorageDenied(f"{about}: {why} (hdfs ec -setPolicy -replicate)", code=cause)
     if cause in _DENIED:
         return StorageDenied(f"{about}: {_DENIED[cause]}{_quoted(said)}", code=cause)
     if cause in _BUSY:
@@ -69,8 +73,6 @@ def hdfs_error(error: BaseException, doing: str, place: str) -> RayflumeError:
 def _read(error: BaseException) -> tuple[str, str]:
     """What it is, the Java class or the library's own word, and the first line of what was said."""
     text = str(error)
-    if isinstance(error, NotImplementedError):
-        return "UnsupportedFeature", _line(text)
     match = None if isinstance(error, OSError) else _KIND.match(text)
     if match is None or match[2] is None:
         cause = match[1] if match and match[1] in _DENIED else type(error).__name__

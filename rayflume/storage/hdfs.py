@@ -49,7 +49,7 @@ _FORGOTTEN_MS = 3_600_000
 
 @component
 class Hdfs(Component):
-    """Files on HDFS, 2.x or newer. Exactly once.
+    """Files on HDFS. Exactly once. Needs `rayflume[hdfs]`; tested with Hadoop 3.5.
 
     Name services (HA), `hdfs:///path` for the default file system, Kerberos and mount tables come
     from core-site.xml and hdfs-site.xml. Without Kerberos the user is HADOOP_USER_NAME, or the one

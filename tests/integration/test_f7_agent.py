@@ -15,7 +15,6 @@ from lake_agent import LakeAgent, until
 from lakes import S3Place
 from servers import S3Server, weed_home, weed_server
 
-
 pytestmark = pytest.mark.s3
 FAULTS = 20
 LAKE_FAULTS = [Fault.SLOW_DOWN, Fault.TOO_MANY, Fault.ERROR_500, Fault.RESET, Fault.RESET_AFTER,

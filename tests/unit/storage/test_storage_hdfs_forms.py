@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hdfs_servers
 import pytest
 
 from rayflume.component import Context
@@ -74,6 +75,9 @@ DENIED = [
     ('InvalidArgument("No NameNode hosts found")',
      "no name node of that name is known; write hdfs://host:port/path, or set `hadoop_conf` (or "
      "HADOOP_CONF_DIR) to the directory whose hdfs-site.xml names it"),
+    ('OperationFailed("hsync is not supported for erasure-coded files")',
+     "the directory is erasure coded, where no file can be synced; use a replicated one "
+     "(hdfs ec -setPolicy -replicate)"),
     ("NoSASLMechanism",
      "the name node wants a log-in that is not set up; set hadoop.security.authentication in "
      "core-site.xml, and `hadoop_conf` to its directory (NoSASLMechanism)"),
@@ -108,15 +112,12 @@ def test_it_is_asked_again(text: str, why: str) -> None:
     assert str(error) == f"cannot write hdfs://nn/a: {why}"
 
 
-def test_no_answer_and_no_sync() -> None:
+def test_no_answer() -> None:
     lost = hdfs_error(OSError("Connection refused (os error 111)"), "list", "hdfs://nn/a")
     assert isinstance(lost, StorageUnavailable)
     assert str(lost) == (
         "cannot list hdfs://nn/a: it does not answer (Connection refused (os error 111))"
     )
-    coded = hdfs_error(NotImplementedError("hsync of erasure coded files"), "sync", "hdfs://nn/a")
-    assert isinstance(coded, StorageDenied)
-    assert "is the directory erasure coded?" in str(coded)
 
 
 def test_an_observer_is_never_asked_and_after_a_silence_any_name_node_may_be_first(
@@ -152,3 +153,16 @@ def test_an_unknown_name_service_is_said(context: Context, monkeypatch: pytest.M
     with pytest.raises(StorageDenied, match="no name node of that name is known"):
         storage.check()
     storage.close()
+
+
+def test_without_java_or_maven_tests_skip_but_not_in_ci(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    line = r"HDFS is not tested: java and mvn not found \(Debian: maven\)"
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match=line):
+        hdfs_servers.require()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match=line):
+        hdfs_servers.require()
