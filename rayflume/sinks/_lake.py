@@ -51,7 +51,7 @@ class Lake:
         """
         while True:
             version, schema = self.schemas.current()
-            decoded = self.format.decode(batch.body, self.decoded_part(schema))
+            decoded = self._decoded(batch, schema)
             self.schemas.agree(self._new_fields(decoded))
             if self.schemas.current()[0] == version:
                 return version, self._usable(schema), decoded
@@ -64,8 +64,11 @@ class Lake:
     def decode_as(self, batch: EventBatch, version: int) -> tuple[pa.Schema, Decoded]:
         """The rows as they were decoded with an earlier version."""
         schema = self.schemas.version(version)
-        decoded = self.format.decode(batch.body, self.decoded_part(schema))
-        return self._usable(schema), decoded
+        return self._usable(schema), self._decoded(batch, schema)
+
+    def _decoded(self, batch: EventBatch, schema: pa.Schema | None) -> Decoded:
+        part, contract = self.decoded_part(schema), self.schemas.contract
+        return self.format.decode(batch.body, part, contract)
 
     def decoded_part(self, schema: pa.Schema | None) -> pa.Schema | None:
         """The columns that come from bodies; None when none is known yet."""

@@ -12,10 +12,12 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from rayflume import tombstones
 from rayflume.batch import EventBatch
 from rayflume.component import LOCAL_PATH, Component, Context, component, nested, option
 from rayflume.errors import OptionError, RayflumeError
 from rayflume.interfaces import (
+    Contract,
     DeliveryLimits,
     DeliveryWriter,
     Format,
@@ -87,6 +89,17 @@ class Parquet(Component):
     )
     format: Annotated[Component, nested("format")] = option(
         "How bodies become columns: a format's type and its options.", example={"type": "text"}
+    )
+    contract: Contract = option(
+        "What becomes of a field that the lake's schema does not name, at the top or inside a "
+        "struct. `evolve`: it becomes a column, in a new version of the schema. `freeze`: its row "
+        "goes to the dead letters with the reason. `ignore`: it is left out. With every contract a "
+        "value that does not fit its column sends its row to the dead letters, and where nothing "
+        "is declared the first rows of a new lake make its columns. What the format declares is "
+        "added to the lake's schema by `evolve` and `ignore` (also more digits of a decimal before "
+        "its point); `freeze` refuses to start instead.",
+        default=Contract.EVOLVE,
+        example="freeze",
     )
     event_time: str | None = option(
         "Decoded column, else header, with the time of the event, which the time escapes of "
@@ -212,7 +225,7 @@ class Parquet(Component):
             context,
             storage,
             form,
-            SchemaLog(storage),
+            SchemaLog(storage, self.contract),
             self._splitter(),
             files,
             RollSettings(self.roll.bytes, self.roll.rows, self.max_open_files, _uploads_max()),
@@ -276,6 +289,7 @@ class ParquetSink:
         return ParquetDelivery(self._lake, delivery)
 
     def publish(self, manifest: Manifest) -> list[StagedFile]:
+        """As K1. A file that is gone, but which a tombstone names, had been published."""
         if not manifest.files:
             return []
         outcomes = self._lake.storage.publish([file.handle for file in manifest.files])
@@ -284,6 +298,10 @@ class ParquetSink:
             for file, outcome in zip(manifest.files, outcomes, strict=True)
             if outcome is Published.LOST
         ]
+        if lost:
+            # Whoever removes a file first makes its tombstone durable, so this look is not early.
+            gone = tombstones.removed(self._lake.storage, [file.target for file in lost])
+            lost = [file for file in lost if file.target not in gone]
         if not lost:
             self._lake.limit.published(manifest.delivery)
         return lost

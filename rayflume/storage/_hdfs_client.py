@@ -283,7 +283,9 @@ class NewFile:
 
 
 class Reader(io.RawIOBase):
-    """A file opened for reading, seekable. Not thread-safe. Reads block."""
+    """A file opened for reading, seekable. Not thread-safe. Reads block, and raise KeyError for a
+    file that was deleted since and whose blocks are gone.
+    """
 
     def __init__(
         self, client: HdfsClient, path: str, reader: hdfs_native._internal.RawFileReader
@@ -324,7 +326,13 @@ class Reader(io.RawIOBase):
         start, count = self._place, min(count, self._size - self._place)
         if count <= 0:
             return b""
-        call = self._client.call
-        data = call("read", self._path, lambda _: self._reader.read_range(start, count))
+        try:
+            data = self._client.call(
+                "read", self._path, lambda _: self._reader.read_range(start, count)
+            )
+        except StorageUnavailable:
+            if self._client.info(self._path) is None:  # the data nodes delete its blocks later
+                raise KeyError(self._path) from None
+            raise
         self._place += len(data)
         return data

@@ -21,7 +21,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
 from pydantic import field_validator, model_validator
 
@@ -32,10 +32,10 @@ from rayflume.errors import (
     StorageUnavailable,
     TargetTaken,
 )
-from rayflume.interfaces import Json, Published
+from rayflume.interfaces import Json, LakeReader, Published
 from rayflume.naming import STAGING, delivery_of, staged_name
 from rayflume.storage import _paths
-from rayflume.storage._hdfs_client import HdfsClient, NewFile, Reader
+from rayflume.storage._hdfs_client import Found, HdfsClient, NewFile, Reader
 from rayflume.storage._hdfs_writer import HdfsWriter
 from rayflume.units import ByteSize, Millis
 
@@ -299,9 +299,8 @@ class HdfsStorage:
     def read(self, path: str) -> bytes:
         return self._opened(path).readall()
 
-    def open(self, path: str) -> BinaryIO:
-        """A seekable reader. KeyError: there is no such file. Blocks."""
-        return cast("BinaryIO", io.BufferedReader(self._opened(path)))
+    def open(self, path: str) -> LakeReader:
+        return io.BufferedReader(self._opened(path))
 
     def _opened(self, path: str) -> Reader:
         _paths.visible(path)
@@ -314,16 +313,22 @@ class HdfsStorage:
         return list(self.sizes(prefix))
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """Path -> bytes of the visible files below `prefix`, sorted by path. Blocks."""
+        return {path: found.size for path, found in self._visible(prefix).items()}
+
+    def modified(self, prefix: str) -> dict[str, int]:
+        """When each file below was closed; it became visible soon after that. Blocks."""
+        return {path: found.modified_ms for path, found in self._visible(prefix).items()}
+
+    def _visible(self, prefix: str) -> dict[str, Found]:
         names = "/".join(_paths.folder(prefix))
         if _paths.is_staging(names):
             return {}
         files = self._client.files(self._at(names), recursive=True)
-        named = ((self._relative(file.path), file.size) for file in files)
-        return dict(sorted((path, n) for path, n in named if not _paths.is_staging(path)))
+        named = {self._relative(file.path): file for file in files}
+        return {path: named[path] for path in sorted(named) if not _paths.is_staging(path)}
 
     def remove(self, paths: Sequence[str]) -> None:
-        """Delete visible files, several at once; gone already is success. Durable. Blocks."""
+        """Delete all, several at once. Blocks."""
         for path in paths:
             _paths.visible(path)
         for _deleted in self._pool.map(self._client.delete, map(self._at, paths)):

@@ -173,7 +173,7 @@ def test_a_declared_type_that_differs_from_the_lakes_is_an_error(tmp_path: Path)
     parquet(tmp_path)
     other = built(tmp_path, format={"type": "json", "schema": {"id": "double"}})
     with pytest.raises(
-        OptionError, match="'id' is declared as double, but in this lake it is int64"
+        OptionError, match="'id' is declared as float64, but in this lake it is int64"
     ):
         other.open()
 

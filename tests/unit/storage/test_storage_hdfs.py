@@ -168,7 +168,7 @@ def test_a_large_file_of_many_blocks_can_be_read_anywhere(hdfs: Hdfs, open_hdfs:
         writer.write(memoryview(data)[start : start + 3_000_001])
     assert storage.publish([writer.finish()]) == [Published.LANDED]
     assert len(data) > 10 << 20
-    with storage.open(TARGET) as file:
+    with contextlib.closing(storage.open(TARGET)) as file:
         assert pq.ParquetFile(file).read_row_group(7).equals(table[700_000:800_000])
         assert file.seek(-4, os.SEEK_END) == len(data) - 4
         assert file.read() == b"PAR1"
