@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hdfs_servers import Hdfs
+from lake_files import fill, once, seen
 from servers import free_ports
 
 from rayflume.clock import SystemClock
@@ -24,6 +25,8 @@ from rayflume.component import Context, lookup
 from rayflume.errors import StagingFailed, StorageDenied, StorageUnavailable, TargetTaken
 from rayflume.interfaces import Json, Published
 from rayflume.lake import storage_for
+from rayflume.maintenance.compact import Compactor, State, candidates
+from rayflume.maintenance.plan import CompactOptions
 from rayflume.naming import STAGING, data_name
 from rayflume.storage import _hdfs_client
 from rayflume.storage.hdfs import HdfsStorage
@@ -189,6 +192,17 @@ def test_remove_and_open_of_nothing(hdfs: Hdfs, open_hdfs: Open) -> None:
     storage.remove([TARGET, "dt=1/gone", TARGET])
     assert storage.list("") == []
     assert storage.publish([left]) == [Published.LANDED]
+
+
+def test_small_files_are_merged_there_as_well(hdfs: Hdfs, open_hdfs: Open) -> None:
+    storage = open_hdfs(hdfs.lake())
+    storage.check()
+    fill(storage)
+    options = CompactOptions(min_age_ms=0)
+    [partition] = candidates(storage, options)
+    done = Compactor(storage, options, SystemClock()).partition(partition)
+    assert (done.state, done.files_before, done.files_after) == (State.MERGED, 6, 1)
+    assert seen(storage) == once(range(60))
 
 
 def test_a_quota_is_waited_for(hdfs: Hdfs, open_hdfs: Open) -> None:
