@@ -54,9 +54,7 @@ def hdfs_error(error: BaseException, doing: str, place: str) -> RayflumeError:
             code=cause,
         )
     if _CODED in said:
-        why = (
-            "the directory is erasure coded, where files cannot be synced; choose a replicated one"
-        )
+        why = "the directory is erasure coded, where no file can be synced; use a replicated one"
         return StorageDenied(f"{about}: {why} (hdfs ec -setPolicy -replicate)", code=cause)
     if cause in _DENIED:
         return StorageDenied(f"{about}: {_DENIED[cause]}{_quoted(said)}", code=cause)
