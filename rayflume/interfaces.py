@@ -418,6 +418,8 @@ class Sink(Protocol):
         pairs. The new manifest has the same delivery, rows and targets.
     K3  `collect` deletes staged bytes of `journal` whose deliveries `garbage` names.
     K4  `limits` says when a delivery of this sink ends; the lane does the deciding.
+
+    One that has more to tell than its metrics has `describe()`, as sources have.
     """
 
     def open(self) -> None: ...
