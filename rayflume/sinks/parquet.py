@@ -83,7 +83,7 @@ class Parquet(Component):
     staged: ClassVar[bool] = True
 
     path: str = option(
-        "The lake: a directory, or s3://bucket/prefix.",
+        "The lake: a directory, s3://bucket/prefix, or hdfs://host:port/path.",
         example="lake/clicks",
         min_length=1,
         json_schema_extra=LOCAL_PATH,
