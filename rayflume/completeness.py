@@ -9,8 +9,9 @@ once. So it does no harm if he who writes them was replaced meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,23 @@ class Sealed:
     until_ms: int | None
     complete: tuple[Counted, ...] = ()
     late: tuple[Counted, ...] = field(default_factory=tuple)
+
+
+class EventTimes(Protocol):
+    """The part of a channel that watches event time.
+
+    C11 `seal` is durable when it returns: partitions that ended at `until_ms` or before are over
+        (None: only tell what is decided), but never further than `watermark` has told to be. What
+        is told stays so until it is `marked`.
+    """
+
+    def idle(self, source: str) -> None:
+        """The source, `<host id>/<source id>`, lives and has nothing to read now."""
+        ...
+
+    def watermark(self, query: WatermarkQuery) -> Watermark: ...
+    def seal(self, sink: str, until_ms: int | None) -> Sealed: ...
+    def marked(self, sink: str, done: Sequence[Counted]) -> None: ...
 
 
 def source_of(stream: str) -> str:

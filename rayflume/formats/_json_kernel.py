@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from rayflume.kernels import kernel, step
 
-STRING, INTEGER, DOUBLE, BOOLEAN, NULL, SCALAR = range(6)
+STRING, INTEGER, DOUBLE, BOOLEAN, NULL, SCALAR, DECIMAL = range(7)
 """What a value must be: text in quotes, or bare; a bare one may also be null. SCALAR is any bare
-one, for a field that no column wants.
+one, for a field that no column wants; of a DECIMAL the text is wanted.
 """
 _QUOTE, _BACKSLASH, _SPACE, _MINUS, _POINT, _ZERO = b'"\\ -.0'
 _WORDS = (b"null", b"true", b"false")
@@ -67,8 +67,8 @@ class Pieces(NamedTuple):
 class Columns(NamedTuple):
     """Values by (column, row); what a column does not need is not written.
 
-    `spans`: two for a row, the start and the end of a text. `long`: columns with a double that has
-    too many digits, so that only its text is right.
+    `spans`: two for a row, the start and the end of a text. `long`: columns with a number that has
+    too many digits for a double, or is a decimal, so that only its text is right.
     """
 
     valid: npt.NDArray[np.bool_]
@@ -149,7 +149,7 @@ def _number(values: npt.NDArray[np.uint8], place: int, end: int) -> tuple[int, i
     while place < end:
         digit = int(values[place]) - _ZERO
         if 0 <= digit <= 9:
-            # More than 18 digits may overflow here; then nobody reads it.
+            # 19 digits may overflow into the sign, more of them anywhere; then nobody reads it.
             amount = 10 * amount + digit
         elif digit == _POINT - _ZERO and point < 0:
             point = place
@@ -164,6 +164,15 @@ def _number(values: npt.NDArray[np.uint8], place: int, end: int) -> tuple[int, i
         # An integer has no negative zero; a double has.
         return _NOT_PLAIN, 0, 0, 0
     return place, -amount if negative else amount, whole + max(decimals, 0), decimals
+
+
+@step
+def _whole(amount: int, digits: int, decimals: int, first: int) -> bool:
+    """Whether a number is an integer that fits into an int64; `first` is its first byte."""
+    if decimals >= 0 or digits <= _DIGITS_MAX:
+        return decimals < 0
+    # One digit more fits if it left the sign as it was.
+    return digits == _DIGITS_MAX + 1 and (amount < 0) == (first == _MINUS)
 
 
 @step
@@ -221,11 +230,11 @@ def read_rows(
                     integers[slot, row] = word == 1
             else:
                 place, amount, digits, decimals = _number(values, start, end)
-                if kind == INTEGER and decimals < 0 and digits <= _DIGITS_MAX:
+                if kind == INTEGER and _whole(amount, digits, decimals, values[start]):
                     integers[slot, row] = amount
                 elif kind == DOUBLE and digits <= _EXACT_DIGITS and decimals < len(_POWERS):
                     doubles[slot, row] = amount / _POWERS[max(decimals, 0)]
-                elif kind == DOUBLE:
+                elif kind in (DOUBLE, DECIMAL):
                     long[slot] = True
                 elif kind != SCALAR:
                     break

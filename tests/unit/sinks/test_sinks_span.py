@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rayflume.sinks._bucket import Partitioning
+from rayflume.sinks._bucket import Partitioning, Rounding
 from rayflume.sinks._span import Spans
 
 OSLO, LORD_HOWE, HAVANA = (
@@ -74,6 +74,12 @@ def test_a_minute_that_comes_twice_ends_the_second_time() -> None:
     assert end(minutes, OSLO, "2025-10-25T23:59:00+00:00") == "2025-10-26T00:00:00.000+00:00"
 
 
+def test_where_times_are_rounded_a_partition_lasts_as_long() -> None:
+    quarters = Partitioning(["%Y-%m-%d-%H%M"], UTC, Rounding.of(15 * 60_000))
+    at, wanted = ms("2025-11-22T14:31:07+00:00"), ms("2025-11-22T14:45:00+00:00")
+    assert Spans(quarters, UTC).end_of(at) == wanted
+
+
 @pytest.mark.parametrize(
     ("patterns", "said"),
     [
@@ -102,6 +108,7 @@ PATTERNS = {
     "hour": HOURS,
     "minute": ["dt=%Y-%m-%d", "hour=%H", "%M"],
 }
+ROUNDS = {"": 0, " by ten": 10 * 60_000, " by six": 6 * 3_600_000}
 EDGES = [ms(f"{day}T00:00:00+00:00") for day in ("2025-03-30", "2025-04-05", "2025-10-04")]
 EDGES += [ms(f"{day}T00:00:00+00:00") for day in ("2025-10-26", "2025-11-02", "2025-03-09")]
 
@@ -109,7 +116,7 @@ EDGES += [ms(f"{day}T00:00:00+00:00") for day in ("2025-10-26", "2025-11-02", "2
 @settings(deadline=None, max_examples=50)
 @given(
     zone=st.sampled_from(sorted(ZONES)),
-    kind=st.sampled_from(["day", "hour", "minute"]),
+    kind=st.sampled_from(["day", "hour", "minute", "minute by ten", "hour by six"]),
     edge=st.sampled_from(EDGES),
     minutes=st.integers(-1_500, 1_500),
 )
@@ -117,7 +124,9 @@ def test_the_end_is_the_first_moment_behind_the_last_of_it(
     zone: str, kind: str, edge: int, minutes: int
 ) -> None:
     """Against a walk over every minute of the days around."""
-    partitioning, at = Partitioning(PATTERNS[kind], ZONES[zone]), edge + minutes * 60_000 + 17
+    shown, at = kind.partition(" ")[0], edge + minutes * 60_000 + 17
+    rounding = Rounding.of(ROUNDS[kind.removeprefix(shown)])
+    partitioning = Partitioning(PATTERNS[shown], ZONES[zone], rounding)
     found = Spans(partitioning, ZONES[zone]).end_of(at)
     assert found is not None
     first = at // 60_000 * 60_000
