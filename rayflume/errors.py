@@ -18,6 +18,7 @@
         ├── JournalFailed    a write or fsync failed: the segment is abandoned, re-open
         ├── StorageDenied    wrong credentials, missing bucket, no permission
         ├── TargetTaken      a lake file of that name exists and is not of this delivery
+        ├── TableRefused     the table cannot have what the sink must commit, or cannot tell
         ├── SinkParked       the dead-letter limit was passed; rows are kept
         └── SourceFailed     the input cannot be read on
 
@@ -127,6 +128,12 @@ class StorageDenied(Fatal):
 
 class TargetTaken(Fatal):
     """A lake file of that name exists and does not belong to this delivery."""
+
+
+class TableRefused(Fatal):
+    """The table's columns, partitions or properties do not suit the sink, or the table cannot tell
+    any more whether it has a delivery.
+    """
 
 
 class SinkParked(Fatal):

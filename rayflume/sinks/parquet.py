@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
@@ -34,6 +35,8 @@ from rayflume.sinks._lake import DeadLetterLimit, Lake, RollSettings
 from rayflume.sinks._rebuild import rebuild
 from rayflume.sinks._schema_log import SchemaLog
 from rayflume.sinks._split import Splitter
+from rayflume.sinks._table import TableCommits
+from rayflume.table import Table, TableOptions, TablePlace
 from rayflume.units import ByteSize, Millis
 
 MIB = 1 << 20
@@ -87,6 +90,13 @@ class Parquet(Component):
     )
     format: Annotated[Component, nested("format")] = option(
         "How bodies become columns: a format's type and its options.", example={"type": "text"}
+    )
+    table: Annotated[Component | None, nested("table")] = option(
+        "Makes the lake a table: each delivery becomes part of it in one commit. Read such a lake "
+        "through the table, for files are there a moment before it names them. `partition_by` then "
+        "needs names, which become columns. Default: a plain lake.",
+        default=None,
+        example={"type": "delta"},
     )
     event_time: str | None = option(
         "Decoded column, else header, with the time of the event, which the time escapes of "
@@ -186,7 +196,7 @@ class Parquet(Component):
         made at start.
         """
         try:
-            storage_options(self.path, self.storage)
+            self._table_over(context)
             self._check_columns(self.format.build(context))
             if storage_type(self.path) == "local":
                 return _unwritable(context.path(self.path.removeprefix("file://")))
@@ -218,9 +228,34 @@ class Parquet(Component):
             RollSettings(self.roll.bytes, self.roll.rows, self.max_open_files, _uploads_max()),
             Budget(self.buffer_bytes, context.metrics),
             DeadLetterLimit(self.dead_letter_limit),
+            frozenset(self._partition_names()) if self.table else frozenset(),
         )
+        table = self._table_over(context)
         limits = DeliveryLimits(self.delivery_bytes, 0, self.roll.age, self.roll.idle)
-        return ParquetSink(lake, limits)
+        return ParquetSink(lake, limits, None if table is None else TableCommits(table, lake))
+
+    def _partition_names(self) -> tuple[str, ...]:
+        return tuple(pattern.name for pattern in Partitioning(self.partition_by).patterns)
+
+    def _table_over(self, context: Context) -> Table | None:
+        """The table; None for a plain lake. Raises OptionError, also for the storage's options."""
+        options = storage_options(self.path, self.storage)
+        if self.table is None:
+            return None
+        names = self._partition_names()
+        if "" in names:
+            raise OptionError(
+                f"partition_by: a table needs names, and {self.partition_by[names.index('')]!r} "
+                "has none: write name=pattern, as in dt=%Y-%m-%d"
+            )
+        kind = storage_type(self.path)
+        location = self.path.rstrip("/")
+        if kind == "local":
+            location = str(context.path(self.path.removeprefix("file://")))
+        if kind == "s3":
+            location = re.sub("^[^:]+", "s3", location)
+        over = cast("TableOptions", self.table).over
+        return over(TablePlace(kind, location, options, names))
 
     def _check_columns(self, form: Format) -> None:
         declared = form.declared
@@ -255,9 +290,12 @@ class ParquetSink:
 
     staged: ClassVar[bool] = True
 
-    def __init__(self, lake: Lake, limits: DeliveryLimits) -> None:
+    def __init__(
+        self, lake: Lake, limits: DeliveryLimits, table: TableCommits | None = None
+    ) -> None:
         self._lake = lake
         self._limits = limits
+        self._table = table
 
     @property
     def storage(self) -> Storage:
@@ -270,6 +308,8 @@ class ParquetSink:
         """
         self._lake.storage.check()
         self._lake.schemas.open(self._lake.declared_columns())
+        if self._table is not None:
+            self._table.open()
         self._lake.format.prepare()
 
     def begin(self, delivery: str) -> DeliveryWriter:
@@ -278,6 +318,9 @@ class ParquetSink:
     def publish(self, manifest: Manifest) -> list[StagedFile]:
         if not manifest.files:
             return []
+        if self._table is not None and self._table.has(manifest):
+            self._lake.limit.published(manifest.delivery)
+            return []
         outcomes = self._lake.storage.publish([file.handle for file in manifest.files])
         lost = [
             file
@@ -285,6 +328,8 @@ class ParquetSink:
             if outcome is Published.LOST
         ]
         if not lost:
+            if self._table is not None:
+                self._table.add(manifest)
             self._lake.limit.published(manifest.delivery)
         return lost
 
@@ -308,6 +353,8 @@ class ParquetSink:
         return self._limits
 
     def close(self) -> None:
+        if self._table is not None:
+            self._table.close()
         self._lake.storage.close()
 
 
