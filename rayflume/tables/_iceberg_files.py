@@ -11,24 +11,26 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import (
-    ArrowScan,
     compute_statistics_plan,
     data_file_statistics_from_parquet_metadata,
     parquet_path_to_id_mapping,
     schema_to_pyarrow,
 )
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
-from pyiceberg.table import FileScanTask, Table, Transaction
+from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import AssertTableUUID
 from pyiceberg.typedef import Record
 
 from rayflume.errors import TableRefused
+from rayflume.naming import delivery_of
 from rayflume.table import Compacted
+from rayflume.tables._columns import plain
 
-_ROW_GROUP_ROWS = 1 << 20
+_ROW_GROUP_ROWS, _ROW_GROUP_BYTES = 1 << 20, 64 << 20
+_BATCH_ROWS = 1 << 14
+_MERGED = "merged-"
 _SMALL = 0.5
 """A file of less than this share of the target is worth merging."""
 
@@ -76,66 +78,112 @@ def data_file(
 def merge_small_files(table: Table, target_bytes: int) -> Compacted:
     """Merge the small files of each partition into files of up to about `target_bytes`. Blocks.
 
-    Memory: the rows of one record batch of the reader and one row group of the writer.
+    Only files that rayflume wrote: in those a column is what it is called. They are read with
+    pyarrow, for PyIceberg 0.12 reads a null list of structs as an empty one. Memory: one batch of
+    rows and one row group being encoded.
     """
     removed = added = rows = 0
+    if _was_renamed(table):
+        return Compacted()
     for groups in _partitions(table, target_bytes):
         attempt = OneTry(table)
         with attempt.update_snapshot().overwrite() as change:
             for group in groups:
                 merged = _merged(table, group)
                 change.append_data_file(merged)
-                for task in group:
-                    change.delete_data_file(task.file)
+                for file in group:
+                    change.delete_data_file(file)
                 removed, added, rows = removed + len(group), added + 1, rows + merged.record_count
         attempt.commit_transaction()
         table.refresh()
     return Compacted(removed, added, rows)
 
 
-def _partitions(table: Table, target_bytes: int) -> Iterator[list[list[FileScanTask]]]:
+def _was_renamed(table: Table) -> bool:
+    """Whether a column has had another name: then older files cannot be read by name."""
+    mapping = table.name_mapping()
+    fields = [] if mapping is None else list(mapping.root)
+    while fields:
+        field = fields.pop()
+        if len(field.names) != 1:
+            return True
+        fields += field.fields
+    return mapping is None
+
+
+def _partitions(table: Table, target_bytes: int) -> Iterator[list[list[DataFile]]]:
     """For each partition with something to merge, the groups of files that become one file."""
-    small: dict[Record, list[FileScanTask]] = defaultdict(list)
+    small: dict[Record, list[DataFile]] = defaultdict(list)
     for task in table.scan().plan_files():
         file = task.file
+        name = file.file_path.rpartition("/")[2]
+        ours = delivery_of(name) is not None or name.startswith(_MERGED)
         # Rows that a delete file takes away would be counted; files of an older spec lie elsewhere.
-        mergeable = not task.delete_files and file.spec_id == table.spec().spec_id
+        mergeable = ours and not task.delete_files and file.spec_id == table.spec().spec_id
         if mergeable and file.file_size_in_bytes < target_bytes * _SMALL:
-            small[file.partition].append(task)
-    for tasks in small.values():
-        groups: list[list[FileScanTask]] = []
+            small[file.partition].append(file)
+    for files in small.values():
+        groups: list[list[DataFile]] = []
         room = 0
-        for task in sorted(tasks, key=lambda task: task.file.file_path):
-            if not groups or task.file.file_size_in_bytes > room:
+        for file in sorted(files, key=lambda file: file.file_path):
+            if not groups or file.file_size_in_bytes > room:
                 groups.append([])
                 room = target_bytes
-            groups[-1].append(task)
-            room -= task.file.file_size_in_bytes
+            groups[-1].append(file)
+            room -= file.file_size_in_bytes
         groups = [group for group in groups if len(group) > 1]
         if groups:
             yield groups
 
 
-def _merged(table: Table, group: Sequence[FileScanTask]) -> DataFile:
+def _merged(table: Table, group: Sequence[DataFile]) -> DataFile:
     """A new file with the rows of several, in the table's present columns. Not yet in the table."""
-    schema = schema_to_pyarrow(table.schema())
-    name = f"merged-{secrets.token_hex(16)}.parquet"
-    path = table.location_provider().new_data_location(name)
-    scan = ArrowScan(table.metadata, table.io, table.schema(), AlwaysTrue())
+    path = table.location_provider().new_data_location(f"{_MERGED}{secrets.token_hex(16)}.parquet")
     footers: list[pq.FileMetaData] = []
+    schema = _file_schema(table)
     with (
         table.io.new_output(path).create() as stream,
         pq.ParquetWriter(stream, schema, compression="zstd", metadata_collector=footers) as writer,
     ):
-        for batch in scan.to_record_batches(group):
-            rows = pa.Table.from_batches([batch]).cast(schema)
-            writer.write_table(rows, row_group_size=_ROW_GROUP_ROWS)
-    expected = sum(task.file.record_count for task in group)
+        for file in group:
+            for rows in _rows(table, file, schema):
+                writer.write_table(rows, row_group_size=_ROW_GROUP_ROWS)
+    expected = sum(file.record_count for file in group)
     if footers[0].num_rows != expected:
         raise TableRefused(
-            f"{group[0].file.file_path} and {len(group) - 1} more have {expected} rows, but "
+            f"{group[0].file_path} and {len(group) - 1} more have {expected} rows, but "
             f"{footers[0].num_rows} were read: they were left as they are"
         )
     size = len(table.io.new_input(path))
-    partition = [group[0].file.partition[n] for n in range(len(table.spec().fields))]
+    partition = [group[0].partition[n] for n in range(len(table.spec().fields))]
     return data_file(table.metadata, path, size, footers[0], partition)
+
+
+def _file_schema(table: Table) -> pa.Schema:
+    """The columns of a data file: all but those of the partitions, as the sink writes them."""
+    partitions = {field.source_id for field in table.spec().fields}
+    names = [field.name for field in table.schema().fields if field.field_id not in partitions]
+    whole = plain(schema_to_pyarrow(table.schema(), include_field_ids=False))
+    return pa.schema([whole.field(name) for name in names])
+
+
+def _rows(table: Table, file: DataFile, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of a file, up to a row group at a time, with nulls where it lacks a column."""
+    held: list[pa.RecordBatch] = []
+    with (
+        table.io.new_input(file.file_path).open() as stream,
+        pq.ParquetFile(stream) as source,
+    ):
+        for batch in source.iter_batches(_BATCH_ROWS):
+            columns = [
+                batch.column(field.name).cast(field.type)
+                if field.name in batch.schema.names
+                else pa.nulls(batch.num_rows, field.type)
+                for field in schema
+            ]
+            held.append(pa.record_batch(columns, schema=schema))
+            if sum(part.nbytes for part in held) >= _ROW_GROUP_BYTES:
+                yield pa.Table.from_batches(held, schema)
+                held.clear()
+    if held:
+        yield pa.Table.from_batches(held, schema)

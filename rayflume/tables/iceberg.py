@@ -167,7 +167,8 @@ class IcebergLake:
         """Rewrite the small files of each partition, one commit per partition.
 
         PyIceberg has no compaction of its own. This is an overwrite of named files by new ones with
-        the same rows in one snapshot; it lands only if nothing else did since it began.
+        the same rows in one snapshot; it lands only if nothing else did since it began. Files of
+        other writers, and tables with a renamed column, are left to Spark's rewrite_data_files.
         """
         with self._lock:
             table = self._load()

@@ -1,5 +1,5 @@
-"""The clauses of Sink and DeliveryWriter, over every type in `rayflume/sinks/`, and over a lake that
-is a table of every type in `rayflume/tables/`.
+"""The clauses of Sink and DeliveryWriter, over every type in `rayflume/sinks/`, and over lakes that
+are tables of every type in `rayflume/tables/`.
 """
 
 from __future__ import annotations

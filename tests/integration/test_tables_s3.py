@@ -1,0 +1,139 @@
+"""Tables on S3 over HTTP: the log's entries are made with `If-None-Match`, and two who commit at
+once do not lose or double anything.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+from fakes import context
+from pyiceberg.catalog.sql import SqlCatalog
+from servers import S3Server
+
+from rayflume.batch import EventBatch, Extent
+from rayflume.component import lookup
+from rayflume.errors import Retry
+from rayflume.interfaces import Manifest
+from rayflume.sinks.parquet import ParquetSink
+
+pytestmark = pytest.mark.s3
+JOURNAL = "00aa11bb22cc33dd"
+COUNT = 6
+
+
+class Bucket:
+    """A lake in a new bucket, as a table of one kind."""
+
+    def __init__(self, server: S3Server, base: Path, kind: str) -> None:
+        self.base = base
+        self.kind = kind
+        self.name = server.bucket()
+        self.server = server
+        self.uri = f"sqlite:///{base}/catalog.db"
+        self.sinks: list[ParquetSink] = []
+
+    def sink(self) -> ParquetSink:
+        table: dict[str, object] = {"type": self.kind}
+        if self.kind == "iceberg":
+            table |= {"name": "web.rows", "catalog": {"type": "sql", "uri": self.uri}}
+        options = {
+            "path": f"s3a://{self.name}/clicks",
+            "storage": self.server.options,
+            "format": {"type": "json", "schema": {"n": "int64"}},
+            "partition_by": ["k=%{k}"],
+            "table": table,
+        }
+        part = lookup("sink", "parquet").model_validate(options)
+        assert part.check(context(self.base, "lake")) == []
+        sink: ParquetSink = part.build(context(self.base, "lake"))
+        sink.open()
+        self.sinks.append(sink)
+        return sink
+
+    def numbers(self) -> list[int]:
+        options = {name: str(value) for name, value in self.server.options.items()}
+        if self.kind == "delta":
+            table = DeltaTable(
+                f"s3://{self.name}/clicks",
+                storage_options={
+                    "aws_endpoint": options["endpoint"],
+                    "aws_allow_http": "true",
+                    "aws_region": "us-east-1",
+                    "aws_access_key_id": options["access_key"],
+                    "aws_secret_access_key": options["secret_key"],
+                },
+            )
+            return sorted(table.to_pyarrow_table()["n"].to_pylist())
+        catalog = SqlCatalog(
+            "default",
+            **{
+                "uri": self.uri,
+                "s3.endpoint": options["endpoint"],
+                "s3.access-key-id": options["access_key"],
+                "s3.secret-access-key": options["secret_key"],
+            },
+        )
+        with catalog:
+            found: Any = catalog.load_table("web.rows").scan().to_arrow()
+            return sorted(found["n"].to_pylist())
+
+
+def staged(sink: ParquetSink, number: int) -> Manifest:
+    batch = EventBatch.from_events(
+        [b'{"n":%d}' % number], [{"k": "ab/"[number % 3]}], (Extent("s", number, number + 1, 1),)
+    )
+    writer = sink.begin(f"{JOURNAL}-1-{number}")
+    writer.write(batch, number)
+    return writer.stage()
+
+
+@pytest.mark.parametrize("kind", ["delta", "iceberg"])
+def test_two_who_publish_everything_at_once(kind: str, moto_s3: S3Server, tmp_path: Path) -> None:
+    bucket = Bucket(moto_s3, tmp_path, kind)
+    sinks = [bucket.sink(), bucket.sink()]
+    manifests = [staged(sinks[n % 2], n) for n in range(1, COUNT + 1)]
+    errors: list[BaseException] = []
+
+    def work(sink: ParquetSink, mine: list[Manifest]) -> None:
+        try:
+            for manifest in mine:
+                again(lambda manifest=manifest: sink.publish(manifest))  # type: ignore[misc]
+        except BaseException as error:
+            errors.append(error)
+
+    orders = [manifests, manifests[::-1]]
+    threads = [
+        threading.Thread(target=work, args=(sink, order))
+        for sink, order in zip(sinks, orders, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert errors == []
+    assert bucket.numbers() == list(range(1, COUNT + 1))
+    table = sinks[0]._table
+    assert table is not None
+    done = table._table.compact(1 << 30)
+    assert (done.removed, done.added) == (COUNT, 3)
+    assert bucket.numbers() == list(range(1, COUNT + 1))
+    for sink in sinks:
+        assert [sink.publish(manifest) for manifest in manifests] == [[]] * COUNT
+    assert bucket.numbers() == list(range(1, COUNT + 1))
+    for sink in sinks:
+        sink.close()
+
+
+def again(step: Callable[[], object]) -> None:
+    for _ in range(100):
+        try:
+            assert step() == []
+            return
+        except Retry:
+            continue
+    raise AssertionError("it never gets through")
