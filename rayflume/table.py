@@ -7,6 +7,7 @@ publishing, and it can be asked for again by anyone: the table itself keeps whic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +18,9 @@ import pyarrow.parquet as pq
 
 from rayflume.component import Component
 from rayflume.errors import TableRefused
+from rayflume.interfaces import Storage
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 """The directory of rows without a value, which in a table are null."""
 
@@ -109,6 +112,19 @@ def partition_values(path: str, names: Sequence[str]) -> dict[str, str | None]:
     return {name: None if text == NULL_PARTITION else unquote(text) for name, _, text in found}
 
 
+def table_in(storage: Storage) -> str:
+    """The type of the table whose log is in a lake, "" for a plain lake. Blocks.
+
+    Whoever merges or removes files of a plain lake asks first: in a table that is for its log to
+    say. An Iceberg table keeps its log elsewhere if its properties say so, and is not seen then.
+    """
+    if any(path.endswith(".json") for path in storage.list("_delta_log")):
+        return "delta"
+    if any(path.endswith(".metadata.json") for path in storage.list("metadata")):
+        return "iceberg"
+    return ""
+
+
 def compact_table(table: TableOptions, place: TablePlace, target_bytes: int) -> Compacted:
     """Merge the small files of a table up to files of about `target_bytes`. Blocks.
 
@@ -124,7 +140,8 @@ def compact_table(table: TableOptions, place: TablePlace, target_bytes: int) -> 
 
 def described(error: BaseException, secrets: Mapping[str, str] | None = None) -> str:
     """An error of a client library on one line, without colours and without secrets."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    text = _COLOUR.sub("", str(error))
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     for secret in (secrets or {}).values():
         if len(secret) > 3:
             text = text.replace(secret, "***")

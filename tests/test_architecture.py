@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,
     "lake": CONTRACTS,
-    "table": {"component", "errors"},
+    "table": {"component", "errors", "interfaces"},
     "tables": CONTRACTS | {"table"},
     "delivery": CONTRACTS,
     "flow": CONTRACTS | {"delivery"},

@@ -196,7 +196,7 @@ class Parquet(Component):
         made at start.
         """
         try:
-            self._table_over(context)
+            self.table_over(context)
             self._check_columns(self.format.build(context))
             if storage_type(self.path) == "local":
                 return _unwritable(context.path(self.path.removeprefix("file://")))
@@ -230,14 +230,14 @@ class Parquet(Component):
             DeadLetterLimit(self.dead_letter_limit),
             frozenset(self._partition_names()) if self.table else frozenset(),
         )
-        table = self._table_over(context)
+        table = self.table_over(context)
         limits = DeliveryLimits(self.delivery_bytes, 0, self.roll.age, self.roll.idle)
         return ParquetSink(lake, limits, None if table is None else TableCommits(table, lake))
 
     def _partition_names(self) -> tuple[str, ...]:
         return tuple(pattern.name for pattern in Partitioning(self.partition_by).patterns)
 
-    def _table_over(self, context: Context) -> Table | None:
+    def table_over(self, context: Context) -> Table | None:
         """The table; None for a plain lake. Raises OptionError, also for the storage's options."""
         options = storage_options(self.path, self.storage)
         if self.table is None:

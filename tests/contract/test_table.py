@@ -13,11 +13,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from fakes import context
 from pyiceberg.catalog.sql import SqlCatalog
 
 from rayflume.component import Component, lookup, types_of
 from rayflume.errors import Retry, TableRefused
-from rayflume.table import Addition, Table, TableFile, TableOptions, TablePlace, compact_table
+from rayflume.lake import storage_for
+from rayflume.table import (
+    Addition,
+    Table,
+    TableFile,
+    TableOptions,
+    TablePlace,
+    compact_table,
+    table_in,
+)
 
 JOURNAL = "00112233445566ff"
 ROWS = pa.schema([("n", pa.int64())])
@@ -258,6 +268,14 @@ def test_b5_files_of_about_the_target_are_left_alone(lab: Lab) -> None:
         table.commit(lab.addition(number))
     size = lab.file(9, pa.table({"n": [1]})).size
     assert table.compact(size).removed == 0
+
+
+def test_b5_a_lake_tells_that_it_is_a_table(lab: Lab, tmp_path: Path) -> None:
+    storage = storage_for("lake", {}, context(tmp_path))
+    storage.check()
+    assert table_in(storage) == ""
+    lab.table().commit(lab.addition(1))
+    assert table_in(storage) == lab.kind
 
 
 def test_b5_nothing_to_compact_is_said(lab: Lab) -> None:

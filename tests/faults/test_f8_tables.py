@@ -8,8 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 from fault_volume import scaled
+from lakes import LakeWorld, LocalPlace, to_prepare
+from pyiceberg.catalog.sql import SqlCatalog
 from table_worlds import KINDS, DeltaWorld, Faults, IcebergWorld
+
+from rayflume import flow
 
 WORLDS = {"delta": DeltaWorld, "iceberg": IcebergWorld}
 
@@ -33,6 +38,46 @@ def test_f8_every_fault_at_every_commit(kind: str, seeds: int, tmp_path: Path) -
     for seed in range(scaled(seeds)):
         met |= set(run(WORLDS[kind], tmp_path / str(seed), seed).met)
     assert met == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", ["delta", "iceberg"])
+@pytest.mark.parametrize("published", [False, True])
+def test_f8_a_sink_that_dies_before_committed_and_its_successor(
+    kind: str, published: bool, tmp_path: Path
+) -> None:
+    """Prepared, then dead: before the table's commit, or between it and the journal's record."""
+    catalog = SqlCatalog("default", uri=f"sqlite:///{tmp_path}/catalog.db")
+    table: dict[str, object] = {"type": kind}
+    if kind == "iceberg":
+        uri = f"sqlite:///{tmp_path}/catalog.db"
+        table |= {"name": "web.rows", "catalog": {"type": "sql", "uri": uri}}
+    world = LakeWorld(tmp_path, LocalPlace(tmp_path / "lake"), table=table)
+    for life in range(3):
+        world.put(life * 20, life * 20 + 20)
+        sink = world.sink()
+        sink.open()
+        lane = world.lane(sink)
+        for delivery in flow.recover(lane):
+            flow.finish(lane, delivery)
+        delivery = world.fill(lane)
+        to_prepare(lane, delivery)
+        if published:
+            assert delivery.manifest is not None
+            assert sink.publish(delivery.manifest) == []
+        world.reopen()
+    world.run()
+    world.judge(range(60))
+    if kind == "delta":
+        found = DeltaTable(str(tmp_path / "lake"))
+        numbers, commits = found.to_pyarrow_table()["n"], found.history()
+        assert sum(entry["operation"] == "WRITE" for entry in commits) == 3
+    else:
+        iceberg = catalog.load_table("web.rows")
+        numbers = iceberg.scan().to_arrow()["n"]
+        assert len(iceberg.snapshots()) == 3
+    assert sorted(numbers.to_pylist()) == list(range(60))
+    world.close()
+    catalog.close()
 
 
 @pytest.mark.exhaustive

@@ -92,9 +92,12 @@ def staged(sink: ParquetSink, number: int) -> Manifest:
     return writer.stage()
 
 
+@pytest.mark.parametrize("server", ["moto_s3", "weed_s3"])
 @pytest.mark.parametrize("kind", ["delta", "iceberg"])
-def test_two_who_publish_everything_at_once(kind: str, moto_s3: S3Server, tmp_path: Path) -> None:
-    bucket = Bucket(moto_s3, tmp_path, kind)
+def test_two_who_publish_everything_at_once(
+    kind: str, server: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    bucket = Bucket(request.getfixturevalue(server), tmp_path, kind)
     sinks = [bucket.sink(), bucket.sink()]
     manifests = [staged(sinks[n % 2], n) for n in range(1, COUNT + 1)]
     errors: list[BaseException] = []
