@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import json
 import random
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,12 +21,13 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema
 from deltalake.table import TableAlterer
 from deltalake.transaction import AddAction
 from fakes import context
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.types import LongType
 
 from rayflume.batch import EventBatch, Extent
 from rayflume.component import lookup
@@ -263,8 +265,6 @@ class DeltaWorld(TableWorld):
         table = self._table()
         if table is not None:
             self.foreigners += 1
-            from deltalake import Schema
-
             new = pa.schema([(f"foreign{self.foreigners}", pa.int64())])
             table.alter.add_columns(list(Schema.from_arrow(new).fields))
 
@@ -306,9 +306,9 @@ class IcebergWorld(TableWorld):
     def foreign_append(self) -> None:
         if self.catalog.table_exists("web.rows"):
             table = self.catalog.load_table("web.rows")
-            table.append(self._foreign_rows(table))
+            table.append(self._foreign_rows())
 
-    def _foreign_rows(self, table: Any) -> pa.Table:
+    def _foreign_rows(self) -> pa.Table:
         self.foreigners += 1
         self.rows[-self.foreigners] += 1
         values = {"n": pa.array([-self.foreigners], pa.int64()), "k": pa.array(["f"])}
@@ -317,8 +317,6 @@ class IcebergWorld(TableWorld):
     def foreign_column(self) -> None:
         if self.catalog.table_exists("web.rows"):
             self.foreigners += 1
-            from pyiceberg.types import LongType
-
             with self.catalog.load_table("web.rows").update_schema() as update:
                 update.add_column(f"foreign{self.foreigners}", LongType())
 
@@ -331,3 +329,43 @@ class IcebergWorld(TableWorld):
     def close(self) -> None:
         super().close()
         self.catalog.close()
+
+
+def publish_from_two(sinks: Sequence[ParquetSink], count: int) -> list[Manifest]:
+    """`count` deliveries of one row each, which both sinks publish, each in an order of its own."""
+    manifests = []
+    for n in range(1, count + 1):
+        extents = (Extent("s", n, n + 1, 1),)
+        batch = EventBatch.from_events([b'{"n":%d}' % n], [{"k": "ab/"[n % 3]}], extents)
+        writer = sinks[n % 2].begin(f"{JOURNAL}-1-{n}")
+        writer.write(batch, n)
+        manifests.append(writer.stage())
+    errors: list[BaseException] = []
+
+    def work(sink: ParquetSink, mine: list[Manifest]) -> None:
+        try:
+            for manifest in mine:
+                again(lambda manifest=manifest: sink.publish(manifest))  # type: ignore[misc]
+        except BaseException as error:
+            errors.append(error)
+
+    orders = [manifests, manifests[::-1]]
+    pairs = zip(sinks, orders, strict=True)
+    threads = [threading.Thread(target=work, args=pair) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert errors == []
+    return manifests
+
+
+def again(step: Callable[[], object]) -> None:
+    """Asked until nobody else is faster."""
+    for _ in range(200):
+        try:
+            assert not step()
+            return
+        except Retry:
+            continue
+    raise AssertionError("it never gets through")

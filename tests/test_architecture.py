@@ -91,7 +91,7 @@ def modules(*folders: str) -> list[Path]:
     found = [path for name in folders for path in (ROOT / name).rglob("*.py")]
     written = ROOT / "bench" / "data"  # by the bench: input, and environments of other tools
     found = [path for path in found if not path.is_relative_to(written)]
-    return sorted(path for path in found if "__pycache__" not in path.parts)
+    return sorted(path for path in found if not {"__pycache__", "target"} & set(path.parts))
 
 
 def name_of(path: Path) -> str:

@@ -43,7 +43,10 @@ _NOTE = "rayflume.delivery"
 
 @component
 class Delta(Component):
-    """The lake is a Delta table: each delivery is one commit, exactly once, on local disk or S3.
+    """The lake is a Delta table: each delivery is one commit, exactly once.
+
+    On a local disk, on S3, and on HDFS, where delta-rs has a client of its own: it finds name
+    services and the rest in HADOOP_CONF_DIR, and Kerberos tickets in the system's cache.
 
     The table is made with the first delivery, or was there before with the same partitions. Each
     name in `partition_by` is a column of texts; a field of a body with that name is left out.
@@ -56,11 +59,17 @@ class Delta(Component):
 
     def over(self, place: TablePlace) -> DeltaLake:
         """Contacts nothing. Raises OptionError for a storage that cannot have such a table."""
-        if place.storage not in ("local", "s3"):
+        if place.storage not in ("local", "s3", "hdfs"):
             raise OptionError(
-                f"table: a Delta table cannot be on {place.storage!r}; write to a local directory "
-                "or to S3, or leave `table` out"
+                f"table: a Delta table cannot be on {place.storage!r}; write to a local directory, "
+                "to S3 or to HDFS, or leave `table` out"
             )
+        for name in ("hadoop_conf", "kerberos_principal", "kerberos_keytab", "kerberos_cache"):
+            if getattr(place.options, name, None):
+                raise OptionError(
+                    f"storage.{name}: a Delta table is reached by another client, which does not "
+                    "know it; set HADOOP_CONF_DIR and KRB5CCNAME for the agent instead"
+                )
         return DeltaLake(place)
 
 

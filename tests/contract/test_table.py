@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import cast
@@ -15,9 +15,10 @@ import pytest
 from deltalake import DeltaTable
 from fakes import context
 from pyiceberg.catalog.sql import SqlCatalog
+from table_worlds import again
 
 from rayflume.component import Component, lookup, types_of
-from rayflume.errors import Retry, TableRefused
+from rayflume.errors import TableRefused
 from rayflume.lake import storage_for
 from rayflume.table import (
     Addition,
@@ -230,15 +231,6 @@ def test_b3_many_committers_at_once(lab: Lab) -> None:
     assert errors == []
     assert lab.numbers() == list(range(1, 9))
     assert collections.Counter(lab.files()).most_common(1)[0][1] == 1
-
-
-def again(step: Callable[[], None]) -> None:
-    for _ in range(200):
-        try:
-            return step()
-        except Retry:
-            continue
-    raise AssertionError("it never gets through")
 
 
 def test_b4_nothing_is_deleted_by_a_compaction(lab: Lab) -> None:

@@ -131,7 +131,7 @@ def test_spark_reads_prunes_compacts_and_nothing_is_doubled(
     lake = Lake(base, kind)
     lake.deliver(1, [{} for _ in range(8)])
     check(spark, lake)
-    grown = [
+    grown: list[dict[str, Any]] = [
         {"s": {"x": [{"y": 1}], "z": "å"}, "l": ["a", None]},
         {"s": {"x": [{"y": 2}, {"y": 3}]}},
         {"s": {"z": ""}, "l": []},

@@ -4,8 +4,6 @@ once do not lose or double anything.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,12 @@ from deltalake import DeltaTable
 from fakes import context
 from pyiceberg.catalog.sql import SqlCatalog
 from servers import S3Server
+from table_worlds import publish_from_two
 
-from rayflume.batch import EventBatch, Extent
 from rayflume.component import lookup
-from rayflume.errors import Retry
-from rayflume.interfaces import Manifest
 from rayflume.sinks.parquet import ParquetSink
 
 pytestmark = pytest.mark.s3
-JOURNAL = "00aa11bb22cc33dd"
 COUNT = 6
 
 
@@ -83,15 +78,6 @@ class Bucket:
             return sorted(found["n"].to_pylist())
 
 
-def staged(sink: ParquetSink, number: int) -> Manifest:
-    batch = EventBatch.from_events(
-        [b'{"n":%d}' % number], [{"k": "ab/"[number % 3]}], (Extent("s", number, number + 1, 1),)
-    )
-    writer = sink.begin(f"{JOURNAL}-1-{number}")
-    writer.write(batch, number)
-    return writer.stage()
-
-
 @pytest.mark.parametrize("server", ["moto_s3", "weed_s3"])
 @pytest.mark.parametrize("kind", ["delta", "iceberg"])
 def test_two_who_publish_everything_at_once(
@@ -99,26 +85,7 @@ def test_two_who_publish_everything_at_once(
 ) -> None:
     bucket = Bucket(request.getfixturevalue(server), tmp_path, kind)
     sinks = [bucket.sink(), bucket.sink()]
-    manifests = [staged(sinks[n % 2], n) for n in range(1, COUNT + 1)]
-    errors: list[BaseException] = []
-
-    def work(sink: ParquetSink, mine: list[Manifest]) -> None:
-        try:
-            for manifest in mine:
-                again(lambda manifest=manifest: sink.publish(manifest))  # type: ignore[misc]
-        except BaseException as error:
-            errors.append(error)
-
-    orders = [manifests, manifests[::-1]]
-    threads = [
-        threading.Thread(target=work, args=(sink, order))
-        for sink, order in zip(sinks, orders, strict=True)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    assert errors == []
+    manifests = publish_from_two(sinks, COUNT)
     assert bucket.numbers() == list(range(1, COUNT + 1))
     table = sinks[0]._table
     assert table is not None
@@ -130,13 +97,3 @@ def test_two_who_publish_everything_at_once(
     assert bucket.numbers() == list(range(1, COUNT + 1))
     for sink in sinks:
         sink.close()
-
-
-def again(step: Callable[[], object]) -> None:
-    for _ in range(100):
-        try:
-            assert step() == []
-            return
-        except Retry:
-            continue
-    raise AssertionError("it never gets through")
