@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import cast
 
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -231,6 +232,19 @@ def test_b3_many_committers_at_once(lab: Lab) -> None:
     assert errors == []
     assert lab.numbers() == list(range(1, 9))
     assert collections.Counter(lab.files()).most_common(1)[0][1] == 1
+
+
+def test_b3_polars_reads_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")  # its other planner is not installed
+    lab.table().commit(lab.addition(1, folder="k=a%2Fb"))
+    lab.table().commit(lab.addition(2, pa.table({"n": [2], "m": [1.5]}), folder="k=c"))
+    if lab.kind == "delta":
+        found = polars.read_delta(str(lab.lake))
+    else:
+        with lab.catalog() as catalog:
+            found = polars.scan_iceberg(catalog.load_table("web.rows")).collect()
+    rows = {row["n"]: (row["k"], row["m"]) for row in found.to_dicts()}
+    assert rows == {1: ("a/b", None), 2: ("c", 1.5)}
 
 
 def test_b4_nothing_is_deleted_by_a_compaction(lab: Lab) -> None:
