@@ -8,7 +8,7 @@ in the encoded form (schema metadata).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 HEADERS_MAX = 256
 """Above so many names, the headers of a batch are one map column instead of a column per name."""
 TOKEN_BYTES_MAX = 1024
+JOIN_BYTES = 2**20
 _CONSTANTS = b"rayflume.constants"
 
 Header: TypeAlias = "pa.Array | str"
@@ -247,3 +248,21 @@ def concat(batches: Sequence[EventBatch]) -> EventBatch:
     body = pa.concat_arrays([batch.body for batch in batches])
     extents = tuple(extent for batch in batches for extent in batch.extents)
     return EventBatch(body, headers, extents, more)
+
+
+def join_small(placed: Iterable[tuple[int, EventBatch]]) -> Iterator[tuple[int, EventBatch]]:
+    """(position, batch) pairs, where neighbours without a gap are one batch until it has
+    JOIN_BYTES: whatever is done with a batch costs about the same for few rows as for many.
+    """
+    held: list[EventBatch] = []
+    start = stop = size = 0
+    for position, batch in placed:
+        if held and (position != stop or size >= JOIN_BYTES):
+            yield start, concat(held)
+            held = []
+        if not held:
+            start, size = position, 0
+        held.append(batch)
+        stop, size = position + batch.num_rows, size + batch.nbytes
+    if held:
+        yield start, concat(held)

@@ -18,7 +18,7 @@ from functools import partial
 import pyarrow as pa
 from isal.isal_zlib import crc32
 
-from rayflume.batch import EventBatch, Extent
+from rayflume.batch import EventBatch, Extent, join_small
 from rayflume.clock import Clock
 from rayflume.delivery import Delivery, State
 from rayflume.errors import (
@@ -297,8 +297,8 @@ def _write(lane: Lane, taken: Taken) -> None:
     delivery = lane.open
     assert delivery.writer is not None
     poison = "its holder died too often: not decoded" if taken.poison else ""
-    for ref, batch in _batches(lane, taken.refs):
-        delivery.writer.write(batch, ref.position, poison)
+    for position, batch in join_small(_batches(lane, taken.refs)):
+        delivery.writer.write(batch, position, poison)
         delivery.rows += batch.num_rows
         delivery.bytes += batch.nbytes
         lane.metrics.add("EventDrainAttemptCount", batch.num_rows)
@@ -306,17 +306,17 @@ def _write(lane: Lane, taken: Taken) -> None:
     delivery.wrote_ms = lane.clock.monotonic_ms()
 
 
-def _batches(lane: Lane, refs: Sequence[RowRef]) -> Iterator[tuple[RowRef, EventBatch]]:
-    """The rows of each; while one batch is written the next is read, for disks take their time."""
+def _batches(lane: Lane, refs: Sequence[RowRef]) -> Iterator[tuple[int, EventBatch]]:
+    """Position and rows of each; while one is written the next is read: disks take their time."""
     if lane.reader is None:
-        yield from ((ref, lane.read(ref)) for ref in refs)
+        yield from ((ref.position, lane.read(ref)) for ref in refs)
         return
     coming = lane.reader.submit(partial(lane.read, refs[0]))
     for ref, following in zip(refs, (*refs[1:], None), strict=True):
         batch = coming.result()
         if following is not None:
             coming = lane.reader.submit(partial(lane.read, following))
-        yield ref, batch
+        yield ref.position, batch
 
 
 def due(lane: Lane, taken: Taken) -> bool:

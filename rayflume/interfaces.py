@@ -418,6 +418,8 @@ class Sink(Protocol):
         pairs. The new manifest has the same delivery, rows and targets.
     K3  `collect` deletes staged bytes of `journal` whose deliveries `garbage` names.
     K4  `limits` says when a delivery of this sink ends; the lane does the deciding.
+
+    One that has more to tell than its metrics has `describe()`, as sources have.
     """
 
     def open(self) -> None: ...
@@ -463,6 +465,16 @@ class Decoded:
     bad: tuple[tuple[int, str], ...] = ()
 
 
+class Contract(StrEnum):
+    """What becomes of a field that the schema does not name: it makes a column, or its row is bad,
+    or it is left out.
+    """
+
+    EVOLVE = "evolve"
+    FREEZE = "freeze"
+    IGNORE = "ignore"
+
+
 class Format(Protocol):
     """Bytes to columns, in the sink, vectorised.
 
@@ -471,7 +483,10 @@ class Format(Protocol):
         are new. `schema` None: the format's own declared fields, or inferred from these rows.
     F3  Never raises and never crashes for what a body holds (wrong type, bad UTF-8, empty, null,
         deep nesting).
-    F4  Types are those Spark reads: no unsigned, no nanoseconds, timestamps are timestamp[us, UTC].
+    F4  Types are those Spark reads: no unsigned, no nanoseconds, timestamps are timestamp[us, UTC],
+        decimals have at most 38 digits.
+    F5  Fields that `schema` (and what is declared) does not name follow the contract. With no
+        schema at all the first rows make the columns, whatever the contract.
     """
 
     def prepare(self) -> None:
@@ -480,7 +495,12 @@ class Format(Protocol):
         """
         ...
 
-    def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded: ...
+    def decode(
+        self,
+        body: pa.BinaryArray,
+        schema: pa.Schema | None,
+        contract: Contract = Contract.EVOLVE,
+    ) -> Decoded: ...
 
     @property
     def declared(self) -> pa.Schema | None:

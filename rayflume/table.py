@@ -16,9 +16,10 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rayflume.component import Component
+from rayflume.component import Component, Context
 from rayflume.errors import TableRefused
 from rayflume.interfaces import Storage
+from rayflume.lake import storage_options, storage_type
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -60,11 +61,10 @@ class Addition:
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """What a compaction did: how many files were replaced, by how many, and their rows."""
+    """What a compaction did: how many files were replaced, and by how many."""
 
     removed: int = 0
     added: int = 0
-    rows: int = 0
 
 
 class Table(Protocol):
@@ -96,6 +96,22 @@ class TableOptions(Protocol):
     def over(self, place: TablePlace) -> Table:
         """Contacts nothing yet. Raises OptionError where the place cannot have such a table."""
         ...
+
+
+def place_of(
+    path: str, storage: Mapping[str, object], context: Context, partitions: Sequence[str] = ()
+) -> TablePlace:
+    """The place of the table in the lake that `path` and `storage` of a sink name.
+
+    Raises OptionError and ConfigError as `lake.storage_options` does.
+    """
+    options, kind = storage_options(path, storage), storage_type(path)
+    location = path.rstrip("/")
+    if kind == "local":
+        location = str(context.path(path.removeprefix("file://")))
+    if kind == "s3":
+        location = re.sub("^[^:]+", "s3", location)
+    return TablePlace(kind, location, options, tuple(partitions))
 
 
 def partition_values(path: str, names: Sequence[str]) -> dict[str, str | None]:

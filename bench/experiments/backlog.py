@@ -79,7 +79,7 @@ def _drained(folder: Path, gb: float, options: Options) -> Drained:
         place.mkdir(parents=True)
         rows = write_files([place / "clicks.jsonl"], int(options.input_mb * 1e6))
     with starting(folder, Setup(roll_age="5min")) as agent:
-        agent.wait(lambda: any(p.state == "running" for p in agent.parts("sink")), "a sink", 180)
+        agent.wait(lambda: all(p.state == "running" for p in agent.parts("sink")), "the sinks", 180)
         begin, line = time.perf_counter(), Feed().line_bytes
         base, cpu = _taken(agent.parts("sink")), None
         samples = [(0.0, 0.0)]

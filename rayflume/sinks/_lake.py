@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import threading
 from dataclasses import dataclass, field
 
@@ -10,23 +11,25 @@ import pyarrow as pa
 from rayflume.batch import EventBatch
 from rayflume.component import Context
 from rayflume.errors import SinkParked
-from rayflume.interfaces import Decoded, Format, Storage
+from rayflume.interfaces import Decoded, Format, Json, Manifest, Storage
 from rayflume.sinks._budget import Budget
-from rayflume.sinks._files import FileSettings
+from rayflume.sinks._figures import PartitionFigures
+from rayflume.sinks._files import FileSettings, LakeFile
+from rayflume.sinks._placed import misplaced
 from rayflume.sinks._schema_log import SchemaLog
 from rayflume.sinks._split import Splitter
 
 
 @dataclass(frozen=True)
 class RollSettings:
-    """Encoded bytes and rows after which a file ends (0: never), how many may be open, and how many
-    of those may have an upload or descriptor at the store.
+    """Rows after which a file ends (0: never), how many may be open and whether one more is an
+    error, and how many may have an upload or descriptor at the store.
     """
 
-    bytes: int
     rows: int
     open_files: int
     uploads: int
+    fail: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,34 @@ class Lake:
     budget: Budget
     limit: DeadLetterLimit
     left_out: frozenset[str] = frozenset()
+    figures: PartitionFigures = field(default_factory=PartitionFigures)
+
+    def check_placed(self, file: LakeFile) -> None:
+        """Raises SinkParked when a file of rows that has ended has a row of another directory."""
+        if file.footer is None or file.target.endswith(".dead"):
+            return
+        wrong = misplaced(file.footer, self.splitter, posixpath.dirname(file.target))
+        if wrong:
+            raise SinkParked(
+                f"{wrong}: this is an error of rayflume. Nothing of the delivery is published and "
+                "its rows are kept; report it with the options of the sink"
+            )
+
+    def published(self, manifest: Manifest) -> None:
+        """All files of a delivery are visible: note what is in the lake now."""
+        clock, metrics = self.context.clock, self.context.metrics
+        self.figures.published(manifest, clock.monotonic_ms())
+        sizes = [file.size for file in manifest.files if not file.dead]
+        if sizes and self.files.roll_bytes:
+            mean = sum(sizes) / len(sizes)
+            metrics.set("FileFillPercentage", round(100 * mean / self.files.roll_bytes))
+        if manifest.event_times:
+            newest = max(high for _, high in manifest.event_times.values())
+            metrics.set("EventTimeLagMs", max(0, clock.now_ms() - newest))
+
+    def describe(self) -> dict[str, Json]:
+        """What was committed to each of the partitions that were written last."""
+        return {"partitions": self.figures.to_json(self.context.clock.monotonic_ms())}
 
     def decode(self, batch: EventBatch) -> tuple[int, pa.Schema, Decoded]:
         """The rows with the agreed schema; fields nobody knew become columns first, and then all
@@ -55,7 +86,7 @@ class Lake:
         """
         while True:
             version, schema = self.schemas.current()
-            decoded = self.format.decode(batch.body, self.decoded_part(schema))
+            decoded = self._decoded(batch, schema)
             self._check_partitions(decoded)
             self.schemas.agree(self._new_fields(decoded))
             if self.schemas.current()[0] == version:
@@ -69,8 +100,11 @@ class Lake:
     def decode_as(self, batch: EventBatch, version: int) -> tuple[pa.Schema, Decoded]:
         """The rows as they were decoded with an earlier version."""
         schema = self.schemas.version(version)
-        decoded = self.format.decode(batch.body, self.decoded_part(schema))
-        return self._usable(schema), decoded
+        return self._usable(schema), self._decoded(batch, schema)
+
+    def _decoded(self, batch: EventBatch, schema: pa.Schema | None) -> Decoded:
+        part, contract = self.decoded_part(schema), self.schemas.contract
+        return self.format.decode(batch.body, part, contract)
 
     def decoded_part(self, schema: pa.Schema | None) -> pa.Schema | None:
         """The columns that come from bodies; None when none is known yet."""
@@ -104,7 +138,7 @@ class Lake:
         """The schema of files. Raises SinkParked when its types do not suit the options."""
         if schema is None:
             return pa.schema([])
-        problem = self.splitter.misfit(schema)
+        problem = self.splitter.misfit(schema) or self.files.encoding.misfit(schema)
         if problem:
             raise SinkParked(problem)
         return schema

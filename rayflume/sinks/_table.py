@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rayflume.errors import PublishUnknown, TableRefused
-from rayflume.interfaces import Manifest, StagedFile
+from rayflume.interfaces import Contract, Manifest, StagedFile
 from rayflume.schema import to_json
 from rayflume.sinks._lake import Lake
 from rayflume.table import Addition, Table, TableFile
@@ -29,14 +29,17 @@ class TableCommits:
         self._lake = lake
 
     def open(self) -> None:
-        """Look at the table, and let the lake have its columns: what no type of the table fits is
-        a dead letter from the first row on, and never an obstacle to a commit.
+        """Look at the table, and let the lake have its columns, unless it is frozen: what does not
+        fit them is a dead letter from the first row on, and never an obstacle to a commit.
 
         Raises TableRefused where the lake has other types already, and StorageUnavailable.
         """
-        found = self._table.open(self._columns(self._lake.schemas.current()[1]))
-        usable = [field for field in found if _is_lake_type(field)]
-        if usable:
+        version, schema = self._lake.schemas.current()
+        known = self._columns(schema)
+        found = self._table.open(known)
+        usable = [f for f in found if f.name not in known.names and _is_lake_type(f)]
+        frozen = version > 0 and self._lake.schemas.contract is Contract.FREEZE
+        if usable and not frozen:
             self._lake.schemas.agree(pa.schema(usable))
 
     def has(self, manifest: Manifest) -> bool:

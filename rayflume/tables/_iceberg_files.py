@@ -82,21 +82,20 @@ def merge_small_files(table: Table, target_bytes: int) -> Compacted:
     pyarrow, for PyIceberg 0.12 reads a null list of structs as an empty one. Memory: one batch of
     rows and one row group being encoded.
     """
-    removed = added = rows = 0
+    removed = added = 0
     if _was_renamed(table):
         return Compacted()
     for groups in _partitions(table, target_bytes):
         attempt = OneTry(table)
         with attempt.update_snapshot().overwrite() as change:
             for group in groups:
-                merged = _merged(table, group)
-                change.append_data_file(merged)
+                change.append_data_file(_merged(table, group))
                 for file in group:
                     change.delete_data_file(file)
-                removed, added, rows = removed + len(group), added + 1, rows + merged.record_count
+                removed, added = removed + len(group), added + 1
         attempt.commit_transaction()
         table.refresh()
-    return Compacted(removed, added, rows)
+    return Compacted(removed, added)
 
 
 def _was_renamed(table: Table) -> bool:

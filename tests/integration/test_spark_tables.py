@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 JOURNAL = "00aa11bb22cc33dd"
 KINDS = ("delta", "iceberg")
 T0_US = 1_763_820_000_123_456  # 2025-11-22 14:00:00.123456 UTC
+SCHEMA = {"n": "int64", "at": "timestamp_us", "d": "decimal(6,2)"}
 KEYS = ["a/b %", "å=1", None, "plain"]
 
 
@@ -64,7 +65,7 @@ class Lake:
             table["catalog"] = {"type": "sql", "uri": uri}
         options = {
             "path": str(self.base / "lake"),
-            "format": {"type": "json", "schema": {"n": "int64", "at": "timestamp_us"}},
+            "format": {"type": "json", "schema": SCHEMA},
             "event_time": "at",
             "partition_by": ["hour=%H", "k=%{k}"],
             "table": table,
@@ -81,10 +82,17 @@ class Lake:
         for place, fields in enumerate(more):
             row, key = number * 100 + place, KEYS[place % len(KEYS)]
             at = T0_US + 3_600_000_000 * (place % 2) + place
-            bodies.append(json.dumps({"n": row, "at": at, **fields}).encode())
+            bodies.append(json.dumps({"n": row, "at": at, "d": row + 0.25, **fields}).encode())
             headers.append({} if key is None else {"k": key})
             stamp = f"2025-11-22 {14 + place % 2}:00:00.{123456 + place}"
-            seen = {"n": row, "at": stamp, "hour": str(14 + place % 2), "k": key, **fields}
+            seen = {
+                "n": row,
+                "at": stamp,
+                "d": f"{row}.25",
+                "hour": str(14 + place % 2),
+                "k": key,
+                **fields,
+            }
             self.expected.append(seen)
         batch = EventBatch.from_events(
             bodies, headers, (Extent("s", number * 100, number * 100 + len(more), len(more)),)
@@ -112,7 +120,9 @@ def check(spark: Spark, lake: Lake) -> None:
     more = "".join(f", to_json(struct({name})) as {name}" for name in wanted)
     utc = "convert_timezone(current_timezone(), 'UTC', at)"  # whatever the session's zone is
     at = f"date_format({utc}, 'yyyy-MM-dd HH:mm:ss.SSSSSS')"
-    found = spark.sql(f"select n, {at} as at, hour, k{more} from {lake.table} order by n")
+    found = spark.sql(
+        f"select n, {at} as at, cast(d as string) as d, hour, k{more} from {lake.table} order by n"
+    )
     for row in found:
         for name in wanted:
             row[name] = json.loads(row[name]).get(name)
