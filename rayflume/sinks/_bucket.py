@@ -162,6 +162,7 @@ class Partitioning:
 
     def __init__(self, patterns: Sequence[str], zone: tzinfo = UTC) -> None:
         self.patterns = tuple(Pattern.parse(text) for text in patterns)
+        self.names = tuple(pattern.name for pattern in self.patterns if pattern.name)
         self._zone = zone
         pieces = [piece for pattern in self.patterns for piece in pattern.pieces]
         units = [_TIME[piece.text][0] for piece in pieces if piece.kind == "time"]

@@ -13,6 +13,7 @@ from rayflume.errors import SinkParked
 from rayflume.interfaces import Decoded, Format, Storage
 from rayflume.sinks._budget import Budget
 from rayflume.sinks._files import FileSettings
+from rayflume.sinks._names import told_apart
 from rayflume.sinks._schema_log import SchemaLog
 from rayflume.sinks._split import Splitter
 
@@ -51,7 +52,7 @@ class Lake:
         """
         while True:
             version, schema = self.schemas.current()
-            decoded = self.format.decode(batch.body, self.decoded_part(schema))
+            decoded = self._decoded(batch, schema)
             self.schemas.agree(self._new_fields(decoded))
             if self.schemas.current()[0] == version:
                 return version, self._usable(schema), decoded
@@ -64,8 +65,12 @@ class Lake:
     def decode_as(self, batch: EventBatch, version: int) -> tuple[pa.Schema, Decoded]:
         """The rows as they were decoded with an earlier version."""
         schema = self.schemas.version(version)
+        return self._usable(schema), self._decoded(batch, schema)
+
+    def _decoded(self, batch: EventBatch, schema: pa.Schema | None) -> Decoded:
         decoded = self.format.decode(batch.body, self.decoded_part(schema))
-        return self._usable(schema), decoded
+        splitter = self.splitter
+        return told_apart(decoded, splitter.partitioning.names, splitter.header_columns)
 
     def decoded_part(self, schema: pa.Schema | None) -> pa.Schema | None:
         """The columns that come from bodies; None when none is known yet."""

@@ -1,0 +1,186 @@
+"""pandas, DuckDB and Polars read the lake that Spark reads (tests/integration/test_spark_reads.py):
+the same rows, sums and types.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from lake_samples import COUNTRIES, ROWS, country_of, micros, row, write_lake, write_samples
+
+PARTITIONS = pa.schema([("dt", pa.string()), ("hour", pa.int32()), ("country", pa.string())])
+GROWING = {"format": {"type": "json"}}
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("readers") / "lake"
+    write_samples(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three deliveries; a column and a field of a struct came with the second, one more with the
+    third.
+    """
+    folder: Path = tmp_path_factory.mktemp("readers") / "grown"
+    write_lake(folder, 1, [b'{"n":1,"who":{"id":1}}', b'{"n":2,"who":null}'], **GROWING)
+    write_lake(folder, 2, [b'{"n":3,"who":{"id":3,"mail":"c"},"plan":"x"}'], **GROWING)
+    write_lake(folder, 3, [b'{"n":4,"seen":[1.5]}'], **GROWING)
+    return folder
+
+
+def expected_sums() -> tuple[int, int, int, float, int]:
+    rows = [row(n) for n in range(ROWS)]
+    return (
+        ROWS,
+        sum(r["n"] for r in rows),
+        sum(r["small"] or 0 for r in rows),
+        pytest.approx(sum(r["price"] or 0.0 for r in rows)),
+        sum(r["ts"] for r in rows),
+    )
+
+
+def expected_countries() -> Counter[str | None]:
+    return Counter(country_of(n) for n in range(ROWS))
+
+
+def test_files_are_what_spark_reads_without_options(lake: Path) -> None:
+    """INT64 microseconds in UTC, no INT96, no nanoseconds, nothing unsigned, three-level lists."""
+    for path in lake.rglob("*.parquet"):
+        schema = pq.ParquetFile(path).schema
+        columns = {column.path: column for column in map(schema.column, range(len(schema)))}
+        assert {c.physical_type for c in columns.values()} == {
+            "INT64", "INT32", "DOUBLE", "FLOAT", "BOOLEAN", "BYTE_ARRAY",
+        }  # fmt: skip
+        for name in ("at", "ts"):
+            kind = str(columns[name].logical_type)
+            assert "isAdjustedToUTC=true, timeUnit=microseconds" in kind
+        assert "items.list.element.sku" in columns
+        assert "tags.list.element" in columns
+
+
+def test_pandas_reads_the_lake(lake: Path) -> None:
+    partitioning = ds.partitioning(PARTITIONS, flavor="hive")
+    table = ds.dataset(lake, partitioning=partitioning).to_table()
+    frame = table.to_pandas(types_mapper=None, date_as_object=True, coerce_temporal_nanoseconds=False)
+    us = table["ts"].cast(pa.int64()).to_pandas()
+    sums = len(frame), frame["n"].sum(), frame["small"].sum(), frame["price"].sum(), us.sum()
+    assert sums == expected_sums()
+    assert Counter(table["country"].to_pylist()) == expected_countries()
+    assert str(frame["ts"].dtype) == "datetime64[us, UTC]"
+    by_n = {r["n"]: r for r in table.to_pylist()}
+    assert [by_n[n]["who"] for n in range(ROWS)] == [row(n)["who"] for n in range(ROWS)]
+    assert [by_n[n]["items"] for n in range(ROWS)] == [row(n)["items"] for n in range(ROWS)]
+
+
+def test_duckdb_reads_the_lake(lake: Path) -> None:
+    with duckdb.connect() as db:
+        db.sql("set timezone = 'America/New_York'")
+        rows = db.read_parquet(
+            f"{lake}/**/*.parquet",
+            hive_partitioning=True,
+            hive_types={"dt": "date", "hour": "int", "country": "varchar"},
+        )
+        kinds = dict(zip(rows.columns, map(str, rows.types), strict=True))
+        rows.create_view("lake")
+        sums = db.sql(
+            "select count(*), sum(n), sum(small), sum(price), sum(epoch_us(ts)) from lake"
+        ).fetchone()
+        times = db.sql("select n, epoch_us(at) from lake order by n").fetchall()
+        nested = db.sql("select n, who, items, tags, raw, name, day from lake order by n").fetchall()
+        countries = db.sql("select country from lake").fetchall()
+    assert sums == expected_sums()
+    assert kinds["ts"] == kinds["at"] == "TIMESTAMP WITH TIME ZONE"
+    assert kinds["who"] == "STRUCT(id BIGINT, home STRUCT(city VARCHAR, zip VARCHAR))"
+    assert [at for _, at in times] == [row(n)["at"] for n in range(ROWS)]
+    names = ("n", "who", "items", "tags", "raw", "name", "day")
+    assert nested == [tuple(row(n)[name] for name in names) for n in range(ROWS)]
+    assert Counter(value for (value,) in countries) == expected_countries()
+
+
+def test_polars_reads_the_lake(lake: Path) -> None:
+    frame = pl.scan_parquet(
+        f"{lake}/**/*.parquet",
+        hive_partitioning=True,
+        hive_schema={"dt": pl.Date, "hour": pl.Int32, "country": pl.String},
+    ).collect()
+    us = frame["ts"].dt.epoch("us")
+    sums = len(frame), frame["n"].sum(), frame["small"].sum(), frame["price"].sum(), us.sum()
+    assert sums == expected_sums()
+    assert frame.schema["at"] == pl.Datetime("us", "UTC")
+    assert Counter(frame["country"].to_list()) == expected_countries()
+    ordered = frame.sort("n")
+    assert ordered["at"].dt.epoch("us").to_list() == [row(n)["at"] for n in range(ROWS)]
+    assert ordered["who"].to_list() == [row(n)["who"] for n in range(ROWS)]
+    assert ordered["tags"].to_list() == [row(n)["tags"] for n in range(ROWS)]
+
+
+def test_partitions_are_pruned(lake: Path) -> None:
+    day = datetime(2026, 11, 22, tzinfo=UTC)
+    wanted = [n for n in range(ROWS) if micros(day) <= row(n)["ts"] < micros(day) + 86_400_000_000]
+    partitioning = ds.partitioning(PARTITIONS, flavor="hive")
+    found = ds.dataset(lake, partitioning=partitioning).to_table(filter=ds.field("dt") == "2026-11-22")
+    assert sorted(found["n"].to_pylist()) == wanted
+    with duckdb.connect() as db:
+        sql = f"""from read_parquet('{lake}/**/*.parquet', hive_partitioning=true)
+                  select n where dt = '2026-11-22'"""
+        assert sorted(n for (n,) in db.sql(sql).fetchall()) == wanted
+        plan = "".join(text for _, text in db.sql(f"explain {sql}").fetchall())
+    files, all_files = len(list(lake.glob("dt=2026-11-22/**/*.parquet"))), len(
+        list(lake.rglob("*.parquet"))
+    )
+    assert f"{files}/{all_files}" in plan
+
+
+GROWN = {
+    1: ({"id": 1, "mail": None}, None, None),
+    2: (None, None, None),
+    3: ({"id": 3, "mail": "c"}, "x", None),
+    4: (None, None, [1.5]),
+}
+
+
+def test_pandas_merges_schemas(grown: Path) -> None:
+    files = ds.dataset(grown).files
+    merged = pa.unify_schemas([pq.read_schema(f) for f in files[-1:]])
+    assert merged.names == ["n", "who", "plan", "seen"]
+    newest = max(map(pq.read_schema, files), key=lambda schema: int(version(schema)))
+    rows = ds.dataset(grown, schema=newest).to_table().to_pylist()
+    assert {r["n"]: (r["who"], r["plan"], r["seen"]) for r in rows} == GROWN
+
+
+def version(schema: pa.Schema) -> str:
+    return str(schema.metadata[b"rayflume.schema_version"].decode())
+
+
+def test_duckdb_merges_schemas(grown: Path) -> None:
+    with duckdb.connect() as db:
+        rows = db.read_parquet(f"{grown}/**/*.parquet", union_by_name=True)
+        found = rows.select("n, who, plan, seen").fetchall()
+    assert {n: tuple(rest) for n, *rest in found} == GROWN
+
+
+def test_polars_merges_schemas(grown: Path) -> None:
+    files = sorted(grown.rglob("*.parquet"))
+    newest = max(files, key=lambda path: int(version(pq.read_schema(path))))
+    rows = pl.scan_parquet(
+        f"{grown}/**/*.parquet",
+        schema=pl.read_parquet_schema(newest),
+        missing_columns="insert",
+        cast_options=pl.ScanCastOptions(missing_struct_fields="insert"),
+    ).collect()
+    assert {r["n"]: (r["who"], r["plan"], r["seen"]) for r in rows.to_dicts()} == GROWN
+
+
+def test_countries_need_escapes() -> None:
+    assert any(value and not value.isalnum() for value in COUNTRIES)
