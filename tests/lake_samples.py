@@ -30,7 +30,7 @@ def write_lake(
     publish: bool = True,
     **options: object,
 ) -> Manifest:
-    """One delivery of these rows, by a sink with these options; with `publish` false only staged."""
+    """One delivery of these rows, by a sink with these options; `publish` false: only staged."""
     settings = {"path": str(lake), **options}
     around = context(lake.parent, "lake")
     sink: ParquetSink = lookup("sink", "parquet").model_validate(settings).build(around)

@@ -3,7 +3,7 @@ r"""Values from events as parts of lake paths: whatever they hold, they stay one
 Invariants: the result holds no `/`, `\` or control character, is never `.` or `..`, has at most
 SEGMENT_BYTES_MAX bytes, and different values (up to the cut of very long ones) give different text.
 Escapes are Hive's `%XX`, which Spark, DuckDB and pyarrow decode when they read partition values. As
-in Hive, what is not ASCII stays as it is: Spark and Hive take each escape for one character, so that
+in Hive, what is not ASCII stays as it is: Spark and Hive take each escape for one character, so
 they would read two or more for it. Only what could hide or reorder text in a listing is escaped.
 """
 

@@ -102,8 +102,8 @@ class SchemaLog:
         names = None if schema is None else case_conflict(schema, declared)
         if names:
             raise OptionError(
-                f"column {names[1]!r} is {names[0]!r} in this lake, and Spark ignores case: declare "
-                "it as the lake has it"
+                f"column {names[1]!r} is {names[0]!r} in this lake, and Spark ignores case: "
+                "declare it as the lake has it"
             )
         for field in declared:
             found = _conflict(field.name, lake.get(field.name, field.type), field.type)

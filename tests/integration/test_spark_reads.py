@@ -1,0 +1,324 @@
+"""Spark reads what the Parquet sink wrote, whole files after the fact: rows, types, plans."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from lake_samples import EPOCH, ROWS, country_of, headers, micros, row, write_lake, write_samples
+from spark_session import Scan, require_java, spark_session
+
+from rayflume.naming import RESERVED
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+pytestmark = pytest.mark.spark
+ZONES = ("UTC", "America/New_York", "Asia/Kolkata")
+STRUCT = "struct<id:bigint,home:struct<city:string,zip:string>>"
+TYPES = {
+    "n": "bigint",
+    "small": "int",
+    "price": "double",
+    "ratio": "float",
+    "ok": "boolean",
+    "name": "string",
+    "raw": "binary",
+    "day": "date",
+    "at": "timestamp",
+    "ts": "timestamp",
+    "tags": "array<string>",
+    "who": STRUCT,
+    "items": "array<struct<sku:string,qty:bigint>>",
+    "host": "string",
+    "dt": "date",
+    "hour": "int",
+    "country": "string",
+}
+DAY = "2026-11-22"
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    require_java()
+    with spark_session(tmp_path_factory.mktemp("spark")) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("lakes") / "samples"
+    write_samples(folder)
+    return folder
+
+
+@pytest.fixture
+def rows(spark: SparkSession, lake: Path) -> DataFrame:
+    """The lake with nothing said but its path."""
+    return spark.read.parquet(str(lake))
+
+
+def files_of(lake: Path, pattern: str = "**/*.parquet") -> list[Path]:
+    return sorted(path for path in lake.glob(pattern) if RESERVED not in path.parts)
+
+
+def on_day(n: int) -> bool:
+    return (EPOCH + timedelta(microseconds=row(n)["ts"])).date().isoformat() == DAY
+
+
+# -- rows and types --------------------------------------------------------------------------------
+
+
+def test_types_are_inferred_from_files_and_directories(rows: DataFrame) -> None:
+    assert dict(rows.dtypes) == TYPES
+
+
+def test_every_row_is_read_as_it_was_sent(rows: DataFrame) -> None:
+    """Nulls, empty strings, nested values; times as microseconds, because Python would shift
+    them.
+    """
+    times = ["unix_micros(at) at", "unix_micros(ts) ts"]
+    names = [name for name in TYPES if name not in ("at", "ts", "dt", "hour", "country")]
+    found = rows.selectExpr(*names, *times).collect()
+    assert len(found) == ROWS
+    seen = {one.n: plain(one) for one in found}
+    wrong = [(row(n), seen.get(n)) for n in range(ROWS) if seen.get(n) != row(n)]
+    assert wrong == []
+
+
+def plain(value: Any) -> Any:
+    """Spark's rows as dictionaries, binary as bytes, a float as the double it stands for."""
+    if hasattr(value, "asDict"):
+        return {name: plain(inner) for name, inner in value.asDict().items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return bytes(value) if isinstance(value, bytearray) else value
+
+
+def test_partition_values_are_what_was_in_the_header(rows: DataFrame) -> None:
+    """Null in __HIVE_DEFAULT_PARTITION__; blanks, slashes, percent signs, what is not ASCII."""
+    found = rows.select("n", "country", "dt", "hour").collect()
+    assert {one.n: one.country for one in found} == {n: country_of(n) for n in range(ROWS)}
+    for one in found:
+        at = EPOCH + timedelta(microseconds=row(one.n)["ts"])
+        assert (one.dt, one.hour) == (at.date(), at.hour)
+
+
+def test_values_that_spark_searches_by(rows: DataFrame) -> None:
+    for value in ("a/b=c %41", "x:y*\\", "日本", "d\u00a0e"):
+        expected = sum(country_of(n) == value for n in range(ROWS))
+        assert rows.where(rows.country == value).count() == expected > 0
+    nulls = rows.where(rows.country.isNull())
+    assert nulls.count() == sum(country_of(n) is None for n in range(ROWS))
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_times_are_equal_to_the_microsecond_in_every_session_time_zone(
+    spark: SparkSession, lake: Path, zone: str
+) -> None:
+    spark.conf.set("spark.sql.session.timeZone", zone)
+    try:
+        shown = "date_format(at, 'yyyy-MM-dd HH:mm:ss.SSSSSS') shown"
+        frame = spark.read.parquet(str(lake)).where("at is not null")
+        found = frame.selectExpr("n", "unix_micros(at) us", shown, "dt", "hour").collect()
+        day = spark.read.parquet(str(lake)).where(f"dt = '{DAY}'").count()
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", "UTC")
+    assert {one.n: one.us for one in found} == {
+        n: row(n)["at"] for n in range(ROWS) if row(n)["at"] is not None
+    }
+    modern = micros(datetime(1900, 1, 1, tzinfo=UTC)), micros(datetime(9999, 1, 1, tzinfo=UTC))
+    local = [one for one in found if modern[0] < one.us < modern[1]]
+    assert len(local) > 200
+    for one in local:
+        at = (EPOCH + timedelta(microseconds=one.us)).astimezone(ZoneInfo(zone))
+        assert one.shown == f"{at:%Y-%m-%d %H:%M:%S.%f}"
+    assert day == sum(map(on_day, range(ROWS)))
+
+
+def test_sums_and_groups(rows: DataFrame) -> None:
+    found = {
+        one.country: (one.rows, one.total)
+        for one in rows.groupBy("country")
+        .agg({"*": "count", "n": "sum"})
+        .toDF("country", "rows", "total")
+        .collect()
+    }
+    rows_of = Counter(country_of(n) for n in range(ROWS))
+    sums = Counter[str | None]()
+    for n in range(ROWS):
+        sums[country_of(n)] += n
+    assert found == {key: (count, sums[key]) for key, count in rows_of.items()}
+
+
+# -- plans -----------------------------------------------------------------------------------------
+
+
+def test_only_the_asked_partitions_are_read(
+    spark: SparkSession, lake: Path, tmp_path: Path
+) -> None:
+    """The plan says so, the counters of the scan say so, and every other file is no Parquet."""
+    copy = tmp_path / "lake"
+    shutil.copytree(lake, copy)
+    schema = spark.read.parquet(str(copy)).schema
+    for path in files_of(copy):
+        if not (f"dt={DAY}" in path.parts and "country=no" in path.parts):
+            path.write_bytes(b"not a Parquet file")
+    asked = (
+        spark.read.schema(schema)
+        .parquet(str(copy))
+        .where(f"dt = '{DAY}' and country = 'no' and n >= 0")
+        .select("n")
+    )
+    found = sorted(one.n for one in asked.collect())
+    assert found == [n for n in range(ROWS) if on_day(n) and country_of(n) == "no"]
+    scan = Scan(asked)
+    assert scan.line("PartitionFilters") == filters_of(scan, "dt", "country")
+    assert DAY in scan.line("PartitionFilters") and "= no)" in scan.line("PartitionFilters")
+    assert "GreaterThanOrEqual(n,0)" in scan.line("PushedFilters")
+    wanted = files_of(copy, f"dt={DAY}/*/country=no/*.parquet")
+    assert scan.files == len(wanted) < len(files_of(copy)) / 10
+    assert scan.partitions == len({path.parent for path in wanted})
+    with pytest.raises(Exception, match="not a Parquet file"):
+        spark.read.schema(schema).parquet(str(copy)).where("n >= 0").count()
+
+
+def filters_of(scan: Scan, *columns: str) -> str:
+    """The partition filters, if they name these columns and no other."""
+    text = scan.line("PartitionFilters")
+    named = {part.partition("#")[0].split("(")[-1] for part in text.split(",")}
+    return text if {name.strip(" [") for name in named} == set(columns) else f"{named}"
+
+
+def test_only_the_asked_columns_are_read(rows: DataFrame) -> None:
+    asked = rows.select("who.home.city", "price", "items.sku").where("hour < 12")
+    assert asked.count() > 0
+    asked.collect()
+    scan = Scan(asked)
+    assert scan.line("ReadSchema") == (
+        "struct<price:double,who:struct<home:struct<city:string>>,items:array<struct<sku:string>>>"
+    )
+
+
+def test_row_groups_have_statistics_that_filters_use(rows: DataFrame) -> None:
+    asked = rows.where("n < 0 or ts > timestamp'2030-01-01'").select("n")
+    assert asked.collect() == []
+    scan = Scan(asked)
+    assert "LessThan(n,0)" in scan.line("PushedFilters")
+    assert "GreaterThan(ts," in scan.line("PushedFilters")
+
+
+# -- what is not the lake's rows -------------------------------------------------------------------
+
+
+def test_nothing_below_rayflume_is_read(rows: DataFrame, lake: Path) -> None:
+    """Staged files and dead letters are Parquet inside, and are there."""
+    reserved = [path for path in (lake / RESERVED).rglob("*") if path.is_file()]
+    assert {path.suffix for path in reserved} == {".json", ".dead", ".staged"}
+    read = {one.path for one in rows.selectExpr("_metadata.file_name path").distinct().collect()}
+    assert read == {path.name for path in files_of(lake)}
+    assert rows.where(f"n >= {ROWS}").count() == 0
+
+
+def test_dead_letters_are_read_when_they_are_named(spark: SparkSession, lake: Path) -> None:
+    dead = spark.read.parquet(*map(str, (lake / RESERVED / "dead_letters").glob("*.dead")))
+    found = dead.selectExpr("cast(body as string) body", "reason", "stream").collect()
+    assert [one.body for one in found] == ['{"n":"no number"}'] * 3
+    assert all("n" in one.reason and one.stream == "s" for one in found)
+
+
+# -- schemas that grow -----------------------------------------------------------------------------
+
+GROWING: dict[str, object] = {"format": {"type": "json"}, "partition_by": ["kind=%{kind}"]}
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four deliveries. The second brings a column and a field inside a struct, the third a list,
+    the fourth a field inside a struct in that list.
+    """
+    folder: Path = tmp_path_factory.mktemp("lakes") / "grown"
+    deliveries = [
+        [b'{"n":1,"who":{"id":1}}', b'{"n":2,"who":null}', b'{"n":3,"who":{"id":null}}'],
+        [b'{"n":4,"who":{"id":4,"mail":"d@x"},"plan":"pro"}', b'{"n":5,"plan":""}'],
+        [b'{"n":6,"items":[{"sku":"a"},{"sku":null}]}'],
+        [b'{"n":7,"items":[{"sku":"b","qty":2}],"who":{"mail":"g@x"}}'],
+    ]
+    for number, bodies in enumerate(deliveries):
+        kinds = [{"kind": "ab"[number % 2]}] * len(bodies)
+        assert write_lake(folder, number, bodies, kinds, **GROWING).dead == 0
+    return folder
+
+
+GROWN_TYPES = {
+    "n": "bigint",
+    "who": "struct<id:bigint,mail:string>",
+    "plan": "string",
+    "items": "array<struct<sku:string,qty:bigint>>",
+    "kind": "string",
+}
+
+
+def test_schemas_merge_across_files(spark: SparkSession, grown: Path) -> None:
+    merged = spark.read.option("mergeSchema", "true").parquet(str(grown))
+    assert dict(merged.dtypes) == GROWN_TYPES
+    found = {one.n: plain(one) for one in merged.drop("kind").collect()}
+    nothing = {"who": None, "plan": None, "items": None}
+    assert found == {
+        1: {**nothing, "n": 1, "who": {"id": 1, "mail": None}},
+        2: {**nothing, "n": 2},
+        3: {**nothing, "n": 3, "who": {"id": None, "mail": None}},
+        4: {**nothing, "n": 4, "who": {"id": 4, "mail": "d@x"}, "plan": "pro"},
+        5: {**nothing, "n": 5, "plan": ""},
+        6: {**nothing, "n": 6, "items": [{"sku": "a", "qty": None}, {"sku": None, "qty": None}]},
+        7: {
+            **nothing,
+            "n": 7,
+            "who": {"id": None, "mail": "g@x"},
+            "items": [{"sku": "b", "qty": 2}],
+        },
+    }
+    assert [one.n for one in merged.where("plan is null").sort("n").collect()] == [1, 2, 3, 6, 7]
+    mails = merged.select("n", "who.mail").where("mail is not null").sort("n").collect()
+    assert [(one.n, one.mail) for one in mails] == [(4, "d@x"), (7, "g@x")]
+
+
+def test_a_field_that_is_new_in_a_struct_leaves_the_struct_of_old_rows_as_it_was(
+    spark: SparkSession, grown: Path
+) -> None:
+    merged = spark.read.option("mergeSchema", "true").parquet(str(grown))
+    asked = merged.selectExpr("n", "who.mail is null no_mail", "who is null nobody").sort("n")
+    assert [one.n for one in asked.collect() if one.nobody] == [2, 5, 6]
+
+
+def test_a_schema_that_is_given_spares_the_merge(spark: SparkSession, grown: Path) -> None:
+    schema = ", ".join(f"{name} {kind}" for name, kind in GROWN_TYPES.items())
+    given = spark.read.schema(schema).parquet(str(grown))
+    merged = spark.read.option("mergeSchema", "true").parquet(str(grown))
+    assert given.sort("n").collect() == merged.select(given.columns).sort("n").collect()
+
+
+def test_a_row_that_spells_a_column_otherwise_does_not_make_the_lake_unreadable(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """Spark answered [COLUMN_ALREADY_EXISTS] to every query of such a lake."""
+    bodies = [
+        b'{"n":1,"url":"a","who":{"id":1}}', b'{"n":2,"URL":"b"}', b'{"n":3,"who":{"ID":3}}',
+        b'{"n":4,"kind":5}', b'{"n":5,"a b":1,"c.d":2,"e,f;(g)":3}',
+    ]  # fmt: skip
+    manifest = write_lake(tmp_path / "lake", 1, bodies, [{"kind": "x"}] * 5, **GROWING)
+    assert (manifest.written, manifest.dead) == (2, 3)
+    found = spark.read.parquet(str(tmp_path / "lake")).sort("n").collect()
+    assert [one.n for one in found] == [1, 5]
+    assert [found[1][name] for name in ("a b", "c.d", "e,f;(g)", "kind")] == [1, 2, 3, "x"]
+
+
+def test_the_header_of_the_samples_is_what_the_lake_says() -> None:
+    """The samples themselves: an absent header is null, an empty one is empty."""
+    assert "host" not in headers(6) and headers(1)["host"] == "" and row(6)["host"] is None
