@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -19,16 +20,16 @@ JOURNAL = "00112233445566ff"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Row = dict[str, Any]
+_deliveries = itertools.count()
 
 
 def write_lake(
     lake: Path,
-    number: int,
+    options: Mapping[str, object],
     bodies: Sequence[bytes],
     headers: Sequence[Mapping[str, str]] = (),
     *,
     publish: bool = True,
-    **options: object,
 ) -> Manifest:
     """One delivery of these rows, by a sink with these options; `publish` false: only staged."""
     settings = {"path": str(lake), **options}
@@ -36,7 +37,7 @@ def write_lake(
     sink: ParquetSink = lookup("sink", "parquet").model_validate(settings).build(around)
     try:
         sink.open()
-        writer = sink.begin(f"{JOURNAL}-1-{number}")
+        writer = sink.begin(f"{JOURNAL}-1-{next(_deliveries)}")
         extent = Extent("s", 0, len(bodies), len(bodies))
         writer.write(EventBatch.from_events(bodies, headers, (extent,)), 0)
         manifest = writer.stage()
@@ -135,12 +136,10 @@ def write_samples(lake: Path) -> None:
     """The rows `[0, ROWS)` in three deliveries, DEAD dead letters, and one delivery that is only
     staged.
     """
-    for number in range(3):
-        rows = range(number, ROWS, 3)
+    for first in range(3):
+        rows = range(first, ROWS, 3)
         bodies = [*(body(n) for n in rows), b'{"n":"no number"}']
-        manifest = write_lake(lake, number, bodies, [*map(headers, rows), {}], **OPTIONS)
+        manifest = write_lake(lake, OPTIONS, bodies, [*map(headers, rows), {}])
         assert (manifest.written, manifest.dead) == (len(rows), 1)
     rows = range(ROWS, ROWS + 50)
-    write_lake(
-        lake, 9, [body(n) for n in rows], [headers(n) for n in rows], publish=False, **OPTIONS
-    )
+    write_lake(lake, OPTIONS, [*map(body, rows)], [*map(headers, rows)], publish=False)

@@ -77,7 +77,7 @@ class Scan:
     """The one file scan of a query that has run, as Spark planned and did it."""
 
     def __init__(self, frame: DataFrame) -> None:
-        jvm: Any = frame._jdf  # type: ignore[operator]
+        jvm: Any = frame._jdf
         leaves = jvm.queryExecution().executedPlan().collectLeaves()
         assert leaves.size() == 1, "the query has more than one scan"
         self._leaf = leaves.apply(0)
@@ -100,6 +100,11 @@ class Scan:
     def partitions(self) -> int:
         """Partitions that were read."""
         return self._metric("numPartitions")
+
+    @property
+    def rows(self) -> int:
+        """Rows of the row groups that were not skipped."""
+        return self._metric("numOutputRows")
 
     def _metric(self, name: str) -> int:
         return int(self._leaf.metrics().apply(name).value())

@@ -1,8 +1,15 @@
-"""Spark reads what the Parquet sink wrote, whole files after the fact: rows, types, plans."""
+"""Spark reads what the Parquet sink wrote: rows, types, plans, schemas that grow, and a stream that
+follows the lake while its writer is killed.
+"""
 
 from __future__ import annotations
 
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,10 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import pyarrow.dataset as ds
 import pytest
-from lake_samples import EPOCH, ROWS, country_of, headers, micros, row, write_lake, write_samples
+import yaml
+from lake_samples import EPOCH, ROWS, country_of, micros, row, write_lake, write_samples
 from spark_session import Scan, require_java, spark_session
 
+from rayflume.clock import SystemClock
 from rayflume.naming import RESERVED
 
 if TYPE_CHECKING:
@@ -198,20 +208,20 @@ def filters_of(scan: Scan, *columns: str) -> str:
 
 def test_only_the_asked_columns_are_read(rows: DataFrame) -> None:
     asked = rows.select("who.home.city", "price", "items.sku").where("hour < 12")
-    assert asked.count() > 0
-    asked.collect()
+    assert len(asked.collect()) > 0
     scan = Scan(asked)
     assert scan.line("ReadSchema") == (
         "struct<price:double,who:struct<home:struct<city:string>>,items:array<struct<sku:string>>>"
     )
 
 
-def test_row_groups_have_statistics_that_filters_use(rows: DataFrame) -> None:
+def test_row_groups_are_skipped_by_their_statistics(rows: DataFrame, lake: Path) -> None:
     asked = rows.where("n < 0 or ts > timestamp'2030-01-01'").select("n")
     assert asked.collect() == []
     scan = Scan(asked)
     assert "LessThan(n,0)" in scan.line("PushedFilters")
     assert "GreaterThan(ts," in scan.line("PushedFilters")
+    assert (scan.files, scan.rows) == (len(files_of(lake)), 0)
 
 
 # -- what is not the lake's rows -------------------------------------------------------------------
@@ -252,7 +262,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     for number, bodies in enumerate(deliveries):
         kinds = [{"kind": "ab"[number % 2]}] * len(bodies)
-        assert write_lake(folder, number, bodies, kinds, **GROWING).dead == 0
+        assert write_lake(folder, GROWING, bodies, kinds).dead == 0
     return folder
 
 
@@ -312,13 +322,135 @@ def test_a_row_that_spells_a_column_otherwise_does_not_make_the_lake_unreadable(
         b'{"n":1,"url":"a","who":{"id":1}}', b'{"n":2,"URL":"b"}', b'{"n":3,"who":{"ID":3}}',
         b'{"n":4,"kind":5}', b'{"n":5,"a b":1,"c.d":2,"e,f;(g)":3}',
     ]  # fmt: skip
-    manifest = write_lake(tmp_path / "lake", 1, bodies, [{"kind": "x"}] * 5, **GROWING)
+    manifest = write_lake(tmp_path / "lake", GROWING, bodies, [{"kind": "x"}] * 5)
     assert (manifest.written, manifest.dead) == (2, 3)
     found = spark.read.parquet(str(tmp_path / "lake")).sort("n").collect()
     assert [one.n for one in found] == [1, 5]
     assert [found[1][name] for name in ("a b", "c.d", "e,f;(g)", "kind")] == [1, 2, 3, "x"]
 
 
-def test_the_header_of_the_samples_is_what_the_lake_says() -> None:
-    """The samples themselves: an absent header is null, an empty one is empty."""
-    assert "host" not in headers(6) and headers(1)["host"] == "" and row(6)["host"] is None
+# -- a stream, while the writer is killed ----------------------------------------------------------
+
+KILLS, PACE_S, CHUNK = 3, 0.02, 40
+LIFE_S, END_S = 60, 120
+STREAM_TYPES = "n bigint, ts timestamp, pad string, hour int, kind string"
+
+
+class Feed(threading.Thread):
+    """Appends numbered rows to a few files until told to stop. `rows`: how many there are."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(daemon=True)
+        folder.mkdir(parents=True)
+        self._paths = [folder / f"{i}.jsonl" for i in range(3)]
+        self._enough = threading.Event()
+        self.rows = 0
+        self.start()
+
+    def run(self) -> None:
+        while not self._enough.wait(PACE_S):
+            lines = [self._line(n) for n in range(self.rows, self.rows + CHUNK)]
+            with self._paths[self.rows // CHUNK % 3].open("a") as file:
+                file.write("".join(lines))
+            self.rows += CHUNK
+
+    @staticmethod
+    def _line(n: int) -> str:
+        ts = 1_700_000_000_000 + n * 1_500
+        return f'{{"n":{n},"ts":{ts},"pad":"{"x" * (n % 50)}","sort":"{"ab"[n % 2]}"}}\n'
+
+    def end(self) -> None:
+        self._enough.set()
+        self.join(30)
+
+
+def configuration(folder: Path) -> Path:
+    """taildir -> file channel -> Parquet, with many small deliveries into partitions that come up
+    while it runs.
+    """
+    lake = {
+        "type": "parquet",
+        "channel": "wal",
+        "path": "lake",
+        "format": {
+            "type": "json",
+            "schema": {"n": "int64", "ts": "timestamp_ms", "pad": "string", "sort": "string"},
+        },
+        "event_time": "ts",
+        "partition_by": ["hour=%H", "kind=%{sort}"],
+        "delivery_bytes": "32KiB",
+        "roll": {"age": "300ms"},
+    }
+    conf = {
+        "agent": "streamed",
+        "guarantee": "exactly_once",
+        "state_dir": "state",
+        "sources": {"files": {"type": "taildir", "paths": ["in/*.jsonl"], "channels": ["wal"]}},
+        "channels": {"wal": {"type": "file", "directory": "state/wal"}},
+        "sinks": {"lake": lake},
+    }
+    path = folder / "agent.yaml"
+    path.write_text(yaml.safe_dump(conf))
+    return path
+
+
+def start(conf: Path, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "rayflume", "run", str(conf), "--inline", *more]
+    with (conf.parent / "agent.log").open("ab") as log:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def kill_in_full_swing(conf: Path, moment_s: float) -> None:
+    """A life of the agent: until it has published, and a moment more, so that SIGKILL meets it
+    anywhere between two deliveries.
+    """
+    lake, before = conf.parent / "lake", len(files_of(conf.parent / "lake"))
+    agent = start(conf)
+    try:
+        deadline = SystemClock().monotonic_ms() + LIFE_S * 1000
+        while len(files_of(lake)) < before + 4:
+            assert agent.poll() is None, (conf.parent / "agent.log").read_text()
+            assert SystemClock().monotonic_ms() < deadline, "the agent delivers nothing"
+            threading.Event().wait(0.05)
+        threading.Event().wait(moment_s)
+    finally:
+        agent.send_signal(signal.SIGKILL)
+        assert agent.wait(30) == -signal.SIGKILL
+
+
+def test_a_stream_counts_every_row_once_while_the_writer_is_killed(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """The stream lists the lake again and again without a pause, and fails for a file that is not
+    whole or not there any more. A batch query after each kill does the same.
+    """
+    conf, lake = configuration(tmp_path), tmp_path / "lake"
+    lake.mkdir()
+    moments = random.Random(5)
+    feed = Feed(tmp_path / "in")
+    source = spark.readStream.schema(STREAM_TYPES).parquet(str(lake))
+    query = source.writeStream.format("memory").queryName("streamed").start()
+    try:
+        counts = []
+        for _ in range(KILLS):
+            kill_in_full_swing(conf, moments.uniform(0, 0.5))
+            counts.append(spark.read.schema(STREAM_TYPES).parquet(str(lake)).count())
+        early = sum(progress.numInputRows for progress in query.recentProgress)
+        feed.end()
+        last = start(conf, "--until-drained")
+        assert last.wait(END_S) == 0, (tmp_path / "agent.log").read_text()
+        query.processAllAvailable()
+        assert query.exception() is None
+        batches = [p for p in query.recentProgress if p.numInputRows]
+    finally:
+        feed.end()
+        query.stop()
+    total = "count(*) rows, count(distinct n) ids, min(n) low, max(n) high, sum(n) total"
+    seen = spark.sql(f"select {total} from streamed").first()
+    wrong = spark.sql("select n from streamed where kind <> if(n % 2 = 0, 'a', 'b')").count()
+    assert seen is not None
+    assert tuple(seen) == (feed.rows, feed.rows, 0, feed.rows - 1, sum(range(feed.rows)))
+    assert wrong == 0
+    assert counts == sorted(counts) and counts[0] > 0 and counts[-1] < feed.rows
+    assert early > 0 and len(batches) > KILLS, "Spark did not read while rows came"
+    assert ds.dataset(files_of(lake)).count_rows() == feed.rows
