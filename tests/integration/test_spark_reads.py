@@ -4,7 +4,10 @@ follows the lake while its writer is killed.
 
 from __future__ import annotations
 
+import os
 import random
+import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -327,6 +330,44 @@ def test_a_row_that_spells_a_column_otherwise_does_not_make_the_lake_unreadable(
     found = spark.read.parquet(str(tmp_path / "lake")).sort("n").collect()
     assert [one.n for one in found] == [1, 5]
     assert [found[1][name] for name in ("a b", "c.d", "e,f;(g)", "kind")] == [1, 2, 3, "x"]
+
+
+# -- the documentation ----------------------------------------------------------------------------
+
+DOC = Path(__file__).parents[2] / "docs" / "lake.md"
+
+
+def test_the_worked_example_of_the_documentation_runs(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command and every piece of Python in docs/lake.md, in order, as a reader would."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"^```(sh|yaml|python)\n(.*?)^```$", DOC.read_text(), re.M | re.S)
+    assert len(blocks) > 10
+    for kind, text in blocks:
+        if kind == "sh":
+            subprocess.run(["bash", "-euc", text], check=True, stdin=subprocess.DEVNULL)
+        elif kind == "yaml":
+            Path(text.splitlines()[0].removeprefix("# ")).write_text(text)
+        else:
+            run_python(text, names)
+    assert (names["orders"].count(), names["dead"].count(), names["copied"]) == (3, 1, 4)
+    assert [one.price for one in names["day"].collect()] == [3.0]
+    assert names["merged"].where("coupon = 'X' and who.phone = '123'").count() == 1
+    assert sorted(names["frame"]["order"]) == [2, 3]
+    assert names["everything"]["coupon"].dropna().tolist() == ["X"]
+    assert names["found"] == [("no", 2, 13.5), ("se", 1, 3.0), (None, 1, 8.25)]
+    assert names["table"]["coupon"].drop_nulls().to_list() == ["X"]
+    assert names["table"]["order"].sum() == 11
+
+
+def run_python(text: str, names: dict[str, Any]) -> None:
+    script = Path("block.py")
+    # The Java process of the session stays in the folder it was started in.
+    script.write_text(re.sub(r"""(?<=["'])shop/""", f"{Path.cwd()}/shop/", text))
+    names.update(runpy.run_path(str(script), init_globals=names))
 
 
 # -- a stream, while the writer is killed ----------------------------------------------------------
