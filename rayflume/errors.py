@@ -17,6 +17,7 @@
         ├── JournalLocked    another process owns the journal; carries the holder
         ├── JournalFailed    a write or fsync failed: the segment is abandoned, re-open
         ├── StorageDenied    wrong credentials, missing bucket, no permission
+        ├── LakeDamaged      a lake file is not what its name or its record says
         ├── TargetTaken      a lake file of that name exists and is not of this delivery
         ├── SinkParked       the dead-letter limit was passed; rows are kept
         └── SourceFailed     the input cannot be read on
@@ -123,6 +124,10 @@ class JournalFailed(Fatal):
 
 class StorageDenied(Fatal):
     """The store refuses: credentials, permission, or the bucket or directory does not exist."""
+
+
+class LakeDamaged(Fatal):
+    """A lake file cannot be read, or is not what its record says: nothing of it is removed."""
 
 
 class TargetTaken(Fatal):

@@ -418,6 +418,8 @@ class Sink(Protocol):
         pairs. The new manifest has the same delivery, rows and targets.
     K3  `collect` deletes staged bytes of `journal` whose deliveries `garbage` names.
     K4  `limits` says when a delivery of this sink ends; the lane does the deciding.
+
+    One that has more to tell than its metrics has `describe()`, as sources have.
     """
 
     def open(self) -> None: ...
@@ -463,6 +465,16 @@ class Decoded:
     bad: tuple[tuple[int, str], ...] = ()
 
 
+class Contract(StrEnum):
+    """What becomes of a field that the schema does not name: it makes a column, or its row is bad,
+    or it is left out.
+    """
+
+    EVOLVE = "evolve"
+    FREEZE = "freeze"
+    IGNORE = "ignore"
+
+
 class Format(Protocol):
     """Bytes to columns, in the sink, vectorised.
 
@@ -471,7 +483,10 @@ class Format(Protocol):
         are new. `schema` None: the format's own declared fields, or inferred from these rows.
     F3  Never raises and never crashes for what a body holds (wrong type, bad UTF-8, empty, null,
         deep nesting).
-    F4  Types are those Spark reads: no unsigned, no nanoseconds, timestamps are timestamp[us, UTC].
+    F4  Types are those Spark reads: no unsigned, no nanoseconds, timestamps are timestamp[us, UTC],
+        decimals have at most 38 digits.
+    F5  Fields that `schema` (and what is declared) does not name follow the contract. With no
+        schema at all the first rows make the columns, whatever the contract.
     """
 
     def prepare(self) -> None:
@@ -480,7 +495,12 @@ class Format(Protocol):
         """
         ...
 
-    def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded: ...
+    def decode(
+        self,
+        body: pa.BinaryArray,
+        schema: pa.Schema | None,
+        contract: Contract = Contract.EVOLVE,
+    ) -> Decoded: ...
 
     @property
     def declared(self) -> pa.Schema | None:
@@ -508,6 +528,19 @@ class StagedWriter(Protocol):
     def abort(self) -> None: ...
 
 
+class LakeReader(Protocol):
+    """A visible file, read at any place; `pyarrow.parquet` takes it. One thread at a time. Blocks.
+
+    It never holds a whole file in memory. A file that was removed since may still be read to its
+    end, or a read raises KeyError.
+    """
+
+    def read(self, size: int = -1, /) -> bytes | None: ...
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+    def tell(self) -> int: ...
+    def close(self) -> None: ...
+
+
 class Published(StrEnum):
     """What became of one staged file: visible (now or before), or proven gone."""
 
@@ -528,8 +561,14 @@ class Storage(Protocol):
     T5  `create` is put-if-absent: True if this call made it. `read` raises KeyError when there is
         no such file.
     T6  A path that leaves the base (`..`, absolute, symbolic link) is refused with ValueError.
+    T7  `sizes` and `open` show visible files only, as they are when asked. `open` raises KeyError
+        when there is no such file.
+    T8  `remove` deletes visible files and never anything below `_rayflume/staging/` (ValueError,
+        and then nothing is removed). Gone already is success. Durable when it returns.
 
     One that can tell how large staged bytes are has `staged_size(handle)`: `rayflume gc` shows it.
+    One that knows when a file became visible has `modified(prefix)`: path -> epoch milliseconds by
+    the store's clock; `rayflume compact` tells closed partitions by it.
     """
 
     def check(self) -> None: ...
@@ -546,4 +585,10 @@ class Storage(Protocol):
         """Paths of the visible files below `prefix`, sorted."""
         ...
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Bytes of each visible file below `prefix`, sorted by path. Blocks."""
+        ...
+
+    def open(self, path: str) -> LakeReader: ...
+    def remove(self, paths: Sequence[str]) -> None: ...
     def close(self) -> None: ...

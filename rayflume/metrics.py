@@ -45,6 +45,8 @@ Name = Literal[
     "DeliveryRetryCount",
     "OpenFileCount",
     "BufferedBytes",
+    "FileFillPercentage",
+    "EventTimeLagMs",
 ]
 
 
@@ -100,6 +102,12 @@ METRICS: dict[Name, Metric] = {
     ),
     "OpenFileCount": Metric("gauge", "files", "lake files being written"),
     "BufferedBytes": Metric("gauge", "bytes", "decoded bytes a sink holds in memory"),
+    "FileFillPercentage": Metric(
+        "gauge", "percent", "mean size of the newest delivery's files against roll.bytes"
+    ),
+    "EventTimeLagMs": Metric(
+        "gauge", "ms", "the clock against the newest event time of the newest delivery"
+    ),
 }
 
 

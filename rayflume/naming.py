@@ -4,6 +4,9 @@
     <path>/_rayflume/dead_letters/<delivery>-<n>.dead  rows that could not be decoded
     <path>/_rayflume/staging/<delivery>-<n>.staged     bytes that are not published yet
     <path>/_rayflume/schema/<version>.json             the agreed schemas
+    <path>/_rayflume/tombstones/<id>.json              what was merged into what, and then removed
+    <path>/_rayflume/replay/<dead letters>.claim       who replays a file of dead letters
+    <path>/_rayflume/replay/<dead letters>.done        it was replayed
 
 Invariant: no two deliveries ever share an id, so no two share a name; and nothing under `_rayflume`
 ends in `.parquet`, because some readers take every `*.parquet` below a path.
@@ -17,6 +20,10 @@ RESERVED = "_rayflume"
 STAGING = f"{RESERVED}/staging"
 DEAD_LETTERS = f"{RESERVED}/dead_letters"
 SCHEMAS = f"{RESERVED}/schema"
+TOMBSTONES = f"{RESERVED}/tombstones"
+COMPACTION = "000000000000000c"
+"""Stands for the journal in the delivery ids of merged files; journals have 64 random bits."""
+REPLAY = f"{RESERVED}/replay"
 
 _JOURNAL = re.compile(r"[0-9a-f]{16}")
 _DELIVERY = re.compile(r"[0-9a-f]{16}-[0-9]+-[0-9]+")
@@ -61,6 +68,23 @@ def staged_name(delivery: str, n: int) -> str:
 def schema_name(version: int) -> str:
     """Path of one version of the lake's schema, relative to the lake's path."""
     return f"{SCHEMAS}/{version}.json"
+
+
+def tombstone_name(tombstone: str) -> str:
+    """Path of one tombstone, relative to the lake's path."""
+    return f"{TOMBSTONES}/{tombstone}.json"
+
+
+def claim_name(dead: str) -> str:
+    """Path of the file that says who replays a file of dead letters, relative to the lake's
+    path.
+    """
+    return f"{REPLAY}/{dead.rpartition('/')[2].removesuffix('.dead')}.claim"
+
+
+def done_name(dead: str) -> str:
+    """Path of the file that says that a file of dead letters was replayed."""
+    return claim_name(dead).removesuffix(".claim") + ".done"
 
 
 def delivery_of(path: str) -> str | None:

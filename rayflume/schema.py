@@ -2,12 +2,13 @@
 
 Rules: a timestamp is always timestamp[us, UTC], nothing is unsigned, nothing is in nanoseconds
 (Spark reads no others). A column's physical type never changes; only fields are added, also inside
-structs.
+structs, and a decimal may get more digits before its point (Spark merges those).
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -39,16 +40,22 @@ _ALIASES = {
     "boolean": "bool", "int": "int64", "long": "int64", "integer": "int64",
     "float": "float64", "double": "float64",
 }  # fmt: skip
-_EPOCHS = {"timestamp_s": "s", "timestamp_ms": "ms", "timestamp_us": "us"}
-TYPE_NAMES = (*_SCALARS, *_ALIASES, *_EPOCHS)
+_EPOCHS = {
+    "timestamp_s": "s", "timestamp_ms": "ms", "timestamp_us": "us", "timestamp_ns": "ns",
+}  # fmt: skip
+TYPE_NAMES = (*_SCALARS, *_ALIASES, *_EPOCHS, "decimal(p,s)")
 """Every word a configuration may use for a type."""
+DIGITS_MAX = 38
+"""Digits of a decimal: what Spark, Parquet and 128 bits can hold."""
+_DECIMAL = re.compile(r"decimal\(\s*([0-9]{1,3})\s*(?:,\s*([0-9]{1,3})\s*)?\)")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column: its physical type, and how the input writes it.
 
-    `epoch`: the timestamp is a number of "s", "ms" or "us" since 1970; "" means ISO 8601 text.
+    `epoch`: the timestamp is a number of "s", "ms", "us" or "ns" since 1970; "" means ISO 8601
+    text.
     `children`: the fields of a struct, or the one element of a list.
     """
 
@@ -105,9 +112,33 @@ def _parse_type(name: str, kind: object, path: str, level: int) -> Column:
     if word in _EPOCHS:
         return Column(name, TIMESTAMP, _EPOCHS[word])
     word = _ALIASES.get(word, word)
+    if word.startswith("decimal"):
+        return Column(name, _decimal(word, path))
     if word not in _SCALARS:
         raise ConfigError(f"schema: {path}: unknown type {kind!r}{_nearest(str(kind))}")
     return Column(name, _SCALARS[word])
+
+
+def _decimal(word: str, path: str) -> pa.DataType:
+    kind = decimal_of(word)
+    if kind is None:
+        raise ConfigError(
+            f"schema: {path}: {word!r} is not a type: write 'decimal(p,s)' in quotes, with 1 to "
+            f"{DIGITS_MAX} digits p, of which s are behind the point"
+        )
+    return kind
+
+
+def decimal_of(word: str) -> pa.DataType | None:
+    """The type that `decimal(p,s)` names, or `decimal(p)` for whole numbers; None for other
+    text.
+    """
+    found = _DECIMAL.fullmatch(word)
+    if found is None:
+        return None
+    digits, scale = int(found[1]), int(found[2] or 0)
+    fits = 1 <= digits <= DIGITS_MAX and scale <= digits
+    return pa.decimal128(digits, scale) if fits else None
 
 
 def _nearest(word: str) -> str:
@@ -157,6 +188,8 @@ _NAMES = {kind: name for name, kind in _SCALARS.items()}
 
 def type_name(kind: pa.DataType) -> str:
     """A type as a configuration would write it."""
+    if pa.types.is_decimal128(kind):
+        return f"decimal({kind.precision},{kind.scale})"
     return _NAMES.get(kind, str(kind))
 
 
@@ -173,9 +206,9 @@ def _type_to_json(kind: pa.DataType) -> Json:
         return {"struct": [{"name": f.name, "type": _type_to_json(f.type)} for f in kind]}
     if pa.types.is_list(kind):
         return {"list": _type_to_json(kind.value_type)}
-    if kind not in _NAMES:
+    if kind not in _NAMES and not pa.types.is_decimal128(kind):
         raise ValueError(f"a lake column cannot have the type {kind}")
-    return _NAMES[kind]
+    return type_name(kind)
 
 
 def from_json(value: Json) -> pa.Schema:
@@ -200,43 +233,53 @@ def _type_from_json(value: Json) -> pa.DataType:
         return pa.struct(_fields_from_json(value["struct"]))
     if isinstance(value, dict) and set(value) == {"list"}:
         return pa.list_(_type_from_json(value["list"]))
-    if not isinstance(value, str) or value not in _SCALARS:
+    kind = (_SCALARS.get(value) or decimal_of(value)) if isinstance(value, str) else None
+    if kind is None:
         raise ValueError(f"unknown type in a schema: {value!r}")
-    return _SCALARS[value]
+    return kind
 
 
 # -- growth ----------------------------------------------------------------------------------------
 
 
-def merge(base: pa.Schema, other: pa.Schema) -> pa.Schema:
+def merge(base: pa.Schema, other: pa.Schema, *, widen: bool = False) -> pa.Schema:
     """`base` and behind it the fields only `other` has; structs grow the same way, at any depth.
 
     Where both have a field with types that differ, `base` keeps its own; the caller decodes again
-    with the result. A null type of `base` (nothing seen yet) takes the type of `other`.
+    with the result. A null type of `base` (nothing seen yet) takes the type of `other`. `widen`:
+    so does a decimal that has fewer digits than the other, and as many behind the point.
     """
-    return pa.schema(_merge_fields(list(base), list(other)))
+    return pa.schema(_merge_fields(list(base), list(other), widen))
 
 
-def _merge_fields(base: list[pa.Field], other: list[pa.Field]) -> list[pa.Field]:
+def _merge_fields(base: list[pa.Field], other: list[pa.Field], widen: bool) -> list[pa.Field]:
     theirs = {field.name: field for field in other}
     names = {field.name for field in base}
     merged = [
-        pa.field(f.name, _merge_type(f.type, theirs[f.name].type)) if f.name in theirs else f
+        pa.field(f.name, _merge_type(f.type, theirs[f.name].type, widen)) if f.name in theirs else f
         for f in base
     ]
     return merged + [field for field in other if field.name not in names]
 
 
-def _merge_type(base: pa.DataType, other: pa.DataType) -> pa.DataType:
+def _merge_type(base: pa.DataType, other: pa.DataType, widen: bool) -> pa.DataType:
     if base.equals(other):
         return base
     if pa.types.is_null(base):
         return other
     if pa.types.is_struct(base) and pa.types.is_struct(other):
-        return pa.struct(_merge_fields(list(base), list(other)))
+        return pa.struct(_merge_fields(list(base), list(other), widen))
     if pa.types.is_list(base) and pa.types.is_list(other):
-        return pa.list_(_merge_type(base.value_type, other.value_type))
+        return pa.list_(_merge_type(base.value_type, other.value_type, widen))
+    if widen and same_scale(base, other):
+        return max(base, other, key=lambda kind: kind.precision)
     return base
+
+
+def same_scale(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether two types are decimals that differ only in the digits before the point."""
+    both = pa.types.is_decimal128(one) and pa.types.is_decimal128(other)
+    return bool(both and one.scale == other.scale)
 
 
 def prune(schema: pa.Schema) -> pa.Schema:

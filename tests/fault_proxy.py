@@ -123,7 +123,10 @@ class FaultProxy:
     """A context manager. All methods may be called from any thread, also while requests pass.
 
     `injected` counts (call, fault), `requests` counts calls that arrived, faulty ones included;
-    `log` has both in order: (call, fault or None).
+    `log` has both in order: (call, fault or None). `latency_s`: how much later every answer comes.
+    `expired`: access keys whose requests are told that their token has expired. `bears`: requests
+    at once, above which they are told to slow down. `refused` counts those of both kinds, `most`
+    has how many of a call were ever under way.
     """
 
     def __init__(self, upstream_host: str, upstream_port: int) -> None:
@@ -132,6 +135,12 @@ class FaultProxy:
         self.injected: collections.Counter[tuple[str, Fault]] = collections.Counter()
         self.requests: collections.Counter[str] = collections.Counter()
         self.log: list[tuple[str, Fault | None]] = []
+        self.latency_s = 0.0
+        self.expired: set[str] = set()
+        self.bears: int | None = None
+        self.refused = 0
+        self.most: collections.Counter[str] = collections.Counter()
+        self._under_way: collections.Counter[str] = collections.Counter()
         self._rules: list[_Rule] = []
         self._chaos: _Chaos | None = None
         self._lock = threading.Lock()
@@ -248,11 +257,30 @@ class FaultProxy:
         head = await reader.readuntil(b"\r\n\r\n")
         method, path, _ = head.split(b" ", 2)
         call = call_of(method.decode(), path.decode())
+        self._under_way[call] += 1
+        self.most[call] = max(self.most[call], self._under_way[call])
+        try:
+            return await self._answer(call, head, reader, writer)
+        finally:
+            self._under_way[call] -= 1
+
+    async def _answer(
+        self, call: str, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        method, path, _ = head.split(b" ", 2)
         hit = self._choose(call)
+        too_many = self.bears is not None and self._under_way.total() > self.bears
         if hit is not None and hit.fault is Fault.SLOW_UPLOAD:
             await self._hang(hit.hang_s)
         head, body = await _read_body(head, reader, writer)
         request = _Request(method.decode(), path.decode(), head, body)
+        await asyncio.sleep(self.latency_s)
+        if _access_key(head) in self.expired or too_many:
+            self.refused += 1
+            error = _ERRORS[Fault.SLOW_DOWN] if too_many else (400, "Bad Request", "ExpiredToken")
+            writer.write(_error(error, request.method))
+            await writer.drain()
+            return True
         if hit is None or hit.fault is Fault.SLOW_UPLOAD:
             return await self._relay(request, writer)
         if hit.fault in (Fault.SLOW_BODY, Fault.WRONG_ETAG):
@@ -260,7 +288,7 @@ class FaultProxy:
         if hit.fault not in _BEFORE:
             await self._ask(request)
         if hit.fault in _ERRORS:
-            writer.write(_error(hit.fault, request.method))
+            writer.write(_error(_ERRORS[hit.fault], request.method))
             await writer.drain()
             return True
         if hit.fault in (Fault.TIMEOUT_BEFORE, Fault.TIMEOUT_AFTER):
@@ -443,9 +471,16 @@ async def _gone(reader: asyncio.StreamReader) -> None:
         await reader.read(1)
 
 
-def _error(fault: Fault, method: str) -> bytes:
-    status, reason, code = _ERRORS[fault]
-    text = f"<Code>{code}</Code><Message>injected {fault}</Message><RequestId>0</RequestId>"
+def _access_key(head: bytes) -> str:
+    """Who signed a request."""
+    match = re.search(rb"Credential=([^/]+)/", _field(head, b"authorization"))
+    return match[1].decode() if match else ""
+
+
+def _error(error: tuple[int, str, str], method: str) -> bytes:
+    """An error as the store would word it: status, reason and code."""
+    status, reason, code = error
+    text = f"<Code>{code}</Code><Message>injected {code}</Message><RequestId>0</RequestId>"
     body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{text}</Error>'.encode()
     head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/xml\r\n"
     head += f"Content-Length: {len(body)}\r\n\r\n"

@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -39,8 +40,8 @@ _buckets = itertools.count()
 
 @dataclass(frozen=True)
 class S3Server:
-    """One running server. `access_key` may do everything, `reader_key` may only read (if there is
-    one).
+    """One running server. `access_key` may do everything, and so may `spare_key`, `reader_key` may
+    only read (if there is one); all have the same secret.
     """
 
     endpoint: str
@@ -48,6 +49,7 @@ class S3Server:
     access_key: str = "rayflume-test"
     secret_key: str = "rayflume-secret-of-the-tests"
     reader_key: str = ""
+    spare_key: str = "rayflume-spare"
     region: str = "us-east-1"
     log: Path = field(default=Path())
 
@@ -212,15 +214,15 @@ def _weed_command(binary: str, folder: str, config: Path, ports: Mapping[str, in
 
 
 def _identities(server: S3Server) -> dict[str, object]:
-    def identity(name: str, key: str, actions: list[str]) -> dict[str, object]:
-        credentials = [{"accessKey": key, "secretKey": server.secret_key}]
+    def identity(name: str, keys: list[str], actions: list[str]) -> dict[str, object]:
+        credentials = [{"accessKey": key, "secretKey": server.secret_key} for key in keys]
         return {"name": name, "credentials": credentials, "actions": actions}
 
     writer = ["Admin", "Read", "Write", "List", "Tagging"]
     return {
         "identities": [
-            identity("writer", server.access_key, writer),
-            identity("reader", server.reader_key, ["Read", "List"]),
+            identity("writer", [server.access_key, server.spare_key], writer),
+            identity("reader", [server.reader_key], ["Read", "List"]),
         ]
     }
 
@@ -230,11 +232,13 @@ class Scripted:
     """A server that answers what the test wrote down, in order, and notes what it was asked.
 
     An answer is (status, body). After the last one it is given again; None: no answer at all.
+    `requests` has method and path of each, `headers` what came with it.
     """
 
     endpoint: str
     answers: list[tuple[int, str] | None]
     requests: list[str] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
 
     @property
     def options(self) -> dict[str, object]:
@@ -242,8 +246,12 @@ class Scripted:
 
 
 @contextlib.contextmanager
-def scripted_server(*answers: tuple[int, str] | None) -> Iterator[Scripted]:
-    """A server for answers that no real one gives on demand: throttling, conflicts, silence."""
+def scripted_server(
+    *answers: tuple[int, str] | None, tls: ssl.SSLContext | None = None
+) -> Iterator[Scripted]:
+    """A server for answers that no real one gives on demand: throttling, conflicts, silence.
+    With `tls` it speaks https.
+    """
     over = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -252,6 +260,7 @@ def scripted_server(*answers: tuple[int, str] | None) -> Iterator[Scripted]:
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             script.requests.append(f"{self.command} {self.path}")
+            script.headers.append({k.lower(): v for k, v in self.headers.items()})
             answer = script.answers.pop(0) if len(script.answers) > 1 else script.answers[0]
             if answer is None:
                 over.wait()
@@ -271,7 +280,10 @@ def scripted_server(*answers: tuple[int, str] | None) -> Iterator[Scripted]:
             """Nothing: `requests` has it."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    script = Scripted(f"http://127.0.0.1:{server.server_address[1]}", list(answers))
+    scheme = "http"
+    if tls is not None:
+        scheme, server.socket = "https", tls.wrap_socket(server.socket, server_side=True)
+    script = Scripted(f"{scheme}://127.0.0.1:{server.server_address[1]}", list(answers))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -365,6 +365,7 @@ class SinkRunner(Runner):
             "delivery": opened.id if opened else None,
             "delivery_rows": opened.rows if opened else 0,
             "closing": len(lane.closing),
+            **getattr(self._sink, "describe", dict)(),
         }
 
     def drain(self, unterminated: bool = False) -> None:

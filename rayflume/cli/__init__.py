@@ -20,7 +20,7 @@ from rayflume.errors import ConfigError, RayflumeError
 
 COMMANDS = (
     "run", "start", "status", "tap", "submit", "validate", "graph", "components", "fsck", "journal",
-    "gc",
+    "gc", "compact", "lake", "replay",
 )  # fmt: skip
 """The command modules in the order of the help text."""
 DONE, FAILED, WRONG = 0, 1, 2

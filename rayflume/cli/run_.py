@@ -118,8 +118,10 @@ def _on_ray(plan: AgentPlan, address: str | None, wanted: tuple[bool, bool], gra
         cluster.disconnect()
 
 
-def followed(agent: Agent, grace_ms: int) -> None:
-    """Show progress until the agent has ended, then the summary. Raises Exit(1) when it failed."""
+def followed(agent: Agent, grace_ms: int) -> AgentFigures:
+    """Show progress until the agent has ended, then the summary; its last figures. Raises Exit(1)
+    when it failed.
+    """
     from rayflume.agent.follow import Follow, Follower, Signals
     from rayflume.clock import SystemClock
 
@@ -127,6 +129,7 @@ def followed(agent: Agent, grace_ms: int) -> None:
         options = Follow(progress.show, progress.say, grace_ms)
         figures = Follower(agent, options, SystemClock()).run(signals)
     ended(figures)
+    return figures
 
 
 def ended(figures: AgentFigures) -> None:

@@ -6,6 +6,7 @@ row becomes a bad row. `None` as mask means that everything fits.
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayflume.formats._rows import Mask
-from rayflume.schema import TIMESTAMP, Column
+from rayflume.schema import DIGITS_MAX, TIMESTAMP, Column
 
 Cast = tuple[pa.Array, "Mask | None"]
 
@@ -21,11 +22,14 @@ _MIN_US, _MAX_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 """0001-01-01 to 9999-12-31, in microseconds: what Spark, Python and SQL all can show."""
 _MIN_DAY, _MAX_DAY = -719_162, 2_932_896
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
+_WHOLE = ("us", "ns")
+"""Epochs without fractions: what is below a microsecond is not kept."""
 EXACT_MAX = 2.0**53
 """Below this a float64 holds every integer, and no other integer is rounded to one of them."""
 
 _INTEGER = r"^-?[0-9]{1,19}$"
 _FLOAT = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^(?i:nan|-?inf(?:inity)?)$"
+_DECIMAL = r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?$"
 _BOOL = r"^(?i:true|false|0|1)$"
 _DAY = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 _DATE = rf"^{_DAY}$"
@@ -98,13 +102,14 @@ def cast_text(text: pa.StringArray, column: Column) -> Cast:
         return text.cast(kind), None
     text = pc.ascii_trim_whitespace(text)
     if column.epoch:
-        number = pa.int64() if column.epoch == "us" else pa.float64()
+        number = epoch_number(column.epoch)
         numbers, bad = cast_text(text, Column(column.name, number))
-        stamps, out_of_range = cast_epoch(numbers, column.epoch)
-        return stamps, either(bad, out_of_range)
-    if kind not in _PATTERNS:
+        stamps, outside = cast_epoch(numbers, column.epoch)
+        return stamps, either(bad, outside)
+    pattern = _DECIMAL if pa.types.is_decimal(kind) else _PATTERNS.get(kind)
+    if pattern is None:
         return bisect_cast(text, kind)
-    bad = _marked(pc.match_substring_regex(text, _PATTERNS[kind]))
+    bad = _marked(pc.match_substring_regex(text, pattern))
     text = without(text, bad)
     cast, more = _cast_timestamps(text) if kind == TIMESTAMP else bisect_cast(text, kind)
     bad = either(bad, more)
@@ -114,11 +119,11 @@ def cast_text(text: pa.StringArray, column: Column) -> Cast:
         )
         bad = either(bad, _marked(pc.invert(too_big)))
     elif kind in (TIMESTAMP, pa.date32()):
-        bad = either(bad, _out_of_range(cast))
+        bad = either(bad, out_of_range(cast))
     return without(cast, bad), bad
 
 
-def _out_of_range(array: pa.Array) -> Mask | None:
+def out_of_range(array: pa.Array) -> Mask | None:
     """Dates and timestamps outside the years 1 to 9999."""
     if array.type == pa.date32():
         number, low, high = array.cast(pa.int32()), _MIN_DAY, _MAX_DAY
@@ -148,8 +153,20 @@ def _cast_timestamps(text: pa.StringArray) -> Cast:
     return stamps, bad
 
 
+def epoch_number(epoch: str) -> pa.DataType:
+    """The type of the numbers of an epoch."""
+    return pa.int64() if epoch in _WHOLE else pa.float64()
+
+
 def cast_epoch(numbers: pa.Array, epoch: str) -> Cast:
-    """Epoch numbers ("s", "ms" or "us"; fractions are kept to the microsecond) to timestamps."""
+    """Epoch numbers ("s", "ms", "us", "ns") to timestamps. Fractions are kept to the microsecond,
+    what is finer is cut off: the time is never later than it was.
+    """
+    if epoch == "ns":
+        numbers, bad = bisect_cast(numbers, pa.int64())
+        micros = pa.array(np.asarray(pc.fill_null(numbers, 0)) // 1_000)
+        whole = pc.if_else(numbers.is_valid(), micros, pa.scalar(None, pa.int64()))
+        return whole.cast(TIMESTAMP), bad
     per_unit = 1_000_000 // _PER_SECOND[epoch]
     limits = _MIN_US // per_unit, _MAX_US // per_unit
     inside = pc.and_(pc.greater_equal(numbers, limits[0]), pc.less_equal(numbers, limits[1]))
@@ -164,6 +181,18 @@ def cast_epoch(numbers: pa.Array, epoch: str) -> Cast:
     valid = None if numbers.null_count == 0 and bad is None else without(numbers, bad).is_null()
     stamps = pa.array(micros, pa.int64(), mask=None if valid is None else np.asarray(valid))
     return stamps.cast(TIMESTAMP), bad
+
+
+def unscaled(array: pa.BinaryArray, kind: pa.Decimal128Type) -> Cast:
+    """Decimals as Avro writes them, the digits as one big-endian two's complement number."""
+    limit, exact = 10**kind.precision, decimal.Context(prec=2 * DIGITS_MAX)
+    raw = [None if v is None else int.from_bytes(v, signed=True) for v in array.to_pylist()]
+    bad = np.array([value is not None and abs(value) >= limit for value in raw], dtype=np.bool_)
+    values = [
+        None if value is None or wrong else decimal.Decimal(value).scaleb(-kind.scale, exact)
+        for value, wrong in zip(raw, bad.tolist(), strict=True)
+    ]
+    return pa.array(values, kind), bad if bad.any() else None
 
 
 def cast_integers(numbers: pa.DoubleArray, kind: pa.DataType) -> tuple[pa.Array, Mask, Mask]:

@@ -1,7 +1,8 @@
 """Columns as the JSON reader made them -> columns as the lake keeps them, nested ones included.
 
 The reader gives text for dates, ISO timestamps and binary, numbers for epochs, and (`relaxed`)
-doubles for integers; here they get their types. What does not fit is noted in `Misfits` by row.
+doubles for integers and longer decimals for decimals; here they get their types. What does not fit
+is noted in `Misfits` by row.
 """
 
 from __future__ import annotations
@@ -11,16 +12,25 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from rayflume.formats._cast import Cast, cast_epoch, cast_integers, cast_text, narrow
+from rayflume.formats._cast import (
+    Cast,
+    bisect_cast,
+    cast_epoch,
+    cast_integers,
+    cast_text,
+    epoch_number,
+    narrow,
+)
 from rayflume.formats._rows import Indexes, Mask
 from rayflume.schema import Column, type_name
 
+_LONG_DECIMAL = pa.decimal256(76, 38)
 _READ_AS_TEXT = (pa.types.is_timestamp, pa.types.is_date32, pa.types.is_binary)
 
 
 def read_schema(columns: Sequence[Column], *, relaxed: bool = False) -> pa.Schema:
-    """The types to read JSON with. `relaxed`: integers as doubles, so no number fails to
-    convert.
+    """The types to read JSON with. `relaxed`: integers as doubles and decimals with more digits, so
+    that hardly a number fails to convert.
     """
     return pa.schema([(column.name, _read_type(column, relaxed)) for column in columns])
 
@@ -32,7 +42,9 @@ def _read_type(column: Column, relaxed: bool) -> pa.DataType:
     if pa.types.is_list(kind):
         return pa.list_(_read_type(column.children[0], relaxed))
     if column.epoch:
-        return pa.int64() if column.epoch == "us" and not relaxed else pa.float64()
+        return pa.float64() if relaxed else epoch_number(column.epoch)
+    if pa.types.is_decimal(kind):
+        return _LONG_DECIMAL if relaxed else kind
     if pa.types.is_integer(kind):
         return pa.float64() if relaxed else pa.int64()
     if pa.types.is_floating(kind):
@@ -85,8 +97,8 @@ def _convert(
         return array
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), kind)
-    if pa.types.is_floating(array.type) and (pa.types.is_integer(kind) or column.epoch == "us"):
-        whole = pa.int64() if column.epoch else kind
+    whole = epoch_number(column.epoch) if column.epoch else kind
+    if pa.types.is_floating(array.type) and pa.types.is_integer(whole):
         cast, wrong, vague = cast_integers(array, whole)
         misfits.add(wrong, rows, array, f"column {path}: {{}} is not an {whole}")
         misfits.add_vague(vague, rows)
@@ -105,6 +117,8 @@ def _leaf(array: pa.Array, column: Column) -> Cast:
         return cast_epoch(array, column.epoch)
     if pa.types.is_string(array.type):
         return cast_text(array, column)
+    if pa.types.is_decimal(array.type):
+        return bisect_cast(array, column.type)
     return narrow(array, column.type)
 
 

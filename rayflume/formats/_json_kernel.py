@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from rayflume.kernels import kernel, step
 
-STRING, INTEGER, DOUBLE, BOOLEAN, NULL, SCALAR = range(6)
+STRING, INTEGER, DOUBLE, BOOLEAN, NULL, SCALAR, DECIMAL = range(7)
 """What a value must be: text in quotes, or bare; a bare one may also be null. SCALAR is any bare
-one, for a field that no column wants.
+one, for a field that no column wants; of a DECIMAL the text is wanted.
 """
 _QUOTE, _BACKSLASH, _SPACE, _MINUS, _POINT, _ZERO = b'"\\ -.0'
 _WORDS = (b"null", b"true", b"false")
@@ -67,8 +67,8 @@ class Pieces(NamedTuple):
 class Columns(NamedTuple):
     """Values by (column, row); what a column does not need is not written.
 
-    `spans`: two for a row, the start and the end of a text. `long`: columns with a double that has
-    too many digits, so that only its text is right.
+    `spans`: two for a row, the start and the end of a text. `long`: columns with a number that has
+    too many digits for a double, or is a decimal, so that only its text is right.
     """
 
     valid: npt.NDArray[np.bool_]
@@ -225,7 +225,7 @@ def read_rows(
                     integers[slot, row] = amount
                 elif kind == DOUBLE and digits <= _EXACT_DIGITS and decimals < len(_POWERS):
                     doubles[slot, row] = amount / _POWERS[max(decimals, 0)]
-                elif kind == DOUBLE:
+                elif kind in (DOUBLE, DECIMAL):
                     long[slot] = True
                 elif kind != SCALAR:
                     break

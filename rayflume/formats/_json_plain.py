@@ -39,8 +39,8 @@ _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _SCALAR = f"{_STRING}|{_NUMBER}|true|false"
 
 
-def plain_rows(body: pa.BinaryArray, known: pa.Schema, *, evolve: bool) -> Mask | None:
-    """True where a row has only fields of `known`, each once and of its kind (with not `evolve`,
+def plain_rows(body: pa.BinaryArray, known: pa.Schema, *, strict: bool) -> Mask | None:
+    """True where a row has only fields of `known`, each once and of its kind (with not `strict`,
     scalars of other names too). None when the rows have no order that could be told.
     """
     order = field_order(body.slice(0, _ORDER_ROWS).to_pylist())
@@ -49,7 +49,7 @@ def plain_rows(body: pa.BinaryArray, known: pa.Schema, *, evolve: bool) -> Mask 
     types = {field.name: field.type for field in known}
     parts = []
     for name in order:
-        if name not in types and evolve:
+        if name not in types and strict:
             continue
         value = _value(types[name], 1) if name in types else _SCALAR
         if value:
@@ -104,7 +104,17 @@ def _value(kind: pa.DataType, depth: int) -> str:
         return "null"
     if pa.types.is_integer(kind):
         return f"-?(?:0|[1-9][0-9]{{0,{8 if kind.bit_width <= 32 else 17}}})"
+    if pa.types.is_decimal(kind):
+        return _decimal(kind)
     return _STRING if pa.types.is_string(kind) else _NUMBER
+
+
+def _decimal(kind: pa.Decimal128Type) -> str:
+    """A number that fits, also as a string."""
+    before = kind.precision - kind.scale
+    whole = f"(?:0|[1-9][0-9]{{0,{before - 1}}})" if before else "0"
+    number = f"-?{whole}" + (f"(?:\\.[0-9]{{1,{kind.scale}}})?" if kind.scale else "")
+    return f'{number}|"{number}"'
 
 
 def _object(kind: pa.StructType, depth: int) -> str:

@@ -38,6 +38,12 @@ _SECOND_VALUE = r"\}[\s]*[^\s,}\]]"
 _SPACE = " \t\r\n"
 _ROW = re.compile(r" in row (\d+)$")
 _CONVERSION = re.compile(r"Failed to convert JSON to (\w+), couldn't parse:(.*)", re.DOTALL)
+_DECIMAL = re.compile(
+    r"(?:Failed to convert JSON to decimal\S+ \d+\): (?P<number>\S+) requires"
+    r"|The string '(?P<text>.*)' (?:is not a valid|cannot be represented as) decimal"
+    r"|Empty string cannot be converted to decimal)",
+    re.DOTALL,
+)
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 WITH_NUL = "the row holds a NUL byte, which JSON does not allow"
 NO_OBJECT = "the row is not a JSON object: it must be {...}"
@@ -131,6 +137,9 @@ def plain(text: str) -> str:
     found = _CONVERSION.match(text)
     if found:
         return f"{found[2]} is not a valid {found[1]}"
+    found = _DECIMAL.match(text)
+    if found:
+        return f"{(found['number'] or found['text'] or '')[:80]!r} is not a valid decimal"
     if text == BEHIND or text.startswith("The document is empty"):
         return BEHIND
     if not text.startswith("Column(") or ")" not in text:
@@ -139,7 +148,8 @@ def plain(text: str) -> str:
     name = path.strip("/").replace("/", ".") or "the row"
     words = rest.split()
     if words[:2] == ["changed", "from"] and len(words) >= 5:
-        return f"column {name}: expected {words[2]}, found {words[4]}"
+        wanted = words[2].replace("number_or_string", "decimal")
+        return f"column {name}: expected {wanted}, found {words[4]}"
     return f"field {name} is there twice" if "twice" in words else f"column {name}:{rest}"
 
 

@@ -13,6 +13,7 @@ read per bad row.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -20,12 +21,15 @@ import numpy as np
 import pyarrow as pa
 
 from rayflume.formats._json_read import BEHIND, Block, Problem, blame, plain, read, too_deep
+from rayflume.interfaces import Contract
 from rayflume.schema import FIELDS_MAX, NESTING_MAX, count_fields, merge, prune
 
 WINDOW_BYTES = 16 * 1024
 _DENSE_ROWS, _DENSE_SHARE = 16, 0.03
 _TOO_MANY = f"a field of the row would be more than the {FIELDS_MAX:,} a schema may have"
+NOT_NAMED = "field {} is not in the schema of the lake, and the contract is freeze"
 _UNFIT = "Column() does not fit"
+_DECIMAL = re.compile(r"[-+]?(?=[0-9.])[0-9]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?$")
 _TOO_DEEP = f"the row is nested deeper than {NESTING_MAX} levels"
 
 
@@ -37,12 +41,14 @@ class Scan:
     are dense, Python's parser has looked for all of them, and the pass is to be made again without.
     """
 
-    def __init__(self, block: Block, known: pa.Schema, *, evolve: bool, judge: bool = True) -> None:
+    def __init__(
+        self, block: Block, known: pa.Schema, contract: Contract, *, judge: bool = True
+    ) -> None:
         self.block = block
         self.known = known
         self.bad: dict[int, str] = {}
         self.judged = False
-        self._evolve = evolve
+        self._contract = contract
         self._may_judge = judge
         self._window = block.rows
         """Rows of the next read: all, but few behind a new field, and then more again."""
@@ -53,23 +59,25 @@ class Scan:
         `suspect`: most rows are bad, so Python's parser has the first look.
         """
         if suspect:
-            self._judge(0, full=False)
-        start, mode = 0, "error" if self._evolve else "ignore"
+            self._judge(0)
+        start, mode = 0, "ignore" if self._contract is Contract.IGNORE else "error"
+        evolve = self._contract is Contract.EVOLVE
         while start < self.block.rows and not self.judged:
             span = start, min(self.block.rows, start + max(1, self._window))
             found = read(self.block, span, self.known, mode)
             if not isinstance(found, Problem):
                 self._window *= 2
                 start = span[1]
-            elif self._evolve and (found.unexpected or found.from_null):
+            elif evolve and (found.unexpected or found.from_null):
                 start = self._learn(*span)
             elif found.row >= 0:
                 at = blame(self.block, span, found.row)
                 start = self._note(at, found.text if at == start + found.row else BEHIND)
             elif span[1] - start == 1:
                 start = self._note(start, found.text)
-            elif found.ended and self._may_judge:
-                self._judge(start, full=False)
+            elif (found.ended or found.unexpected) and self._may_judge:
+                # The reader does not say where.
+                self._judge(start)
             else:
                 self._window = (span[1] - start) // 2
 
@@ -77,17 +85,18 @@ class Scan:
         self.bad[row] = plain(text)
         dense = len(self.bad) >= max(_DENSE_ROWS, (row + 1) * _DENSE_SHARE)
         if dense and self._may_judge:
-            self._judge(row + 1, full=False)
+            self._judge(row + 1)
         return row + 1
 
-    def _judge(self, start: int, *, full: bool) -> None:
+    def _judge(self, start: int, *, full: bool = False) -> None:
         """Let Python's parser find bad rows of the rest. It may miss some, but blames none
         wrongly.
         """
         self.judged = True
         tree = _tree(list(self.known))
+        refusal = _TOO_MANY if full else NOT_NAMED if self._contract is Contract.FREEZE else ""
         for row in range(start, self.block.rows):
-            reason = judge(self.block.row(row), tree, full=full)
+            reason = judge(self.block.row(row), tree, refusal)
             if reason:
                 self.bad[row] = reason
 
@@ -143,6 +152,8 @@ def _settle(kind: pa.DataType, integer: pa.DataType) -> pa.DataType:
         return integer
     if pa.types.is_floating(kind):
         return pa.float64()
+    if pa.types.is_decimal(kind):
+        return kind
     return kind if pa.types.is_null(kind) or pa.types.is_boolean(kind) else pa.string()
 
 
@@ -173,18 +184,20 @@ def _node(kind: pa.DataType) -> Node:
         return "boolean"
     if pa.types.is_null(kind):
         return "null"
+    if pa.types.is_decimal(kind):
+        return "decimal"
     return "string" if pa.types.is_string(kind) else "number"
 
 
-def judge(row: bytes, tree: dict[str, Node], *, full: bool) -> str:
-    """Why a row is bad for sure, or "". `full`: no new field has room any more."""
+def judge(row: bytes, tree: dict[str, Node], refusal: str) -> str:
+    """Why a row is bad for sure, or "". `refusal`: why it may not have new fields, "" if it may."""
     try:
         value = json.loads(row, object_pairs_hook=_Fields)
     except RecursionError:
         return ""
     except ValueError as error:
         return "" if b"Inf" in row else f"not valid JSON: {error}"
-    return _judge_fields(value, tree, "", full)
+    return _judge_fields(value, tree, "", refusal)
 
 
 class _Fields(dict[str, object]):
@@ -195,7 +208,7 @@ class _Fields(dict[str, object]):
         self.pairs = pairs
 
 
-def _judge_fields(value: _Fields, tree: dict[str, Node], path: str, full: bool) -> str:
+def _judge_fields(value: _Fields, tree: dict[str, Node], path: str, refusal: str) -> str:
     if len(value) < len(value.pairs):
         names = [name for name, _ in value.pairs if name in tree]
         twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
@@ -204,23 +217,25 @@ def _judge_fields(value: _Fields, tree: dict[str, Node], path: str, full: bool) 
     for name, inner in value.items():
         node = tree.get(name)
         if node is None:
-            if full:
-                return _TOO_MANY
+            if refusal:
+                return refusal.replace("{}", path + name, 1)
         elif inner is not None and _kind(inner) != node:
-            reason = _judge_value(inner, node, path + name, full)
+            reason = _judge_value(inner, node, path + name, refusal)
             if reason:
                 return reason
     return ""
 
 
-def _judge_value(value: object, node: Node, path: str, full: bool) -> str:
+def _judge_value(value: object, node: Node, path: str, refusal: str) -> str:
     got = "null" if value is None else _kind(value)
-    if got in (node, "null") or (node == "null" and not full):
+    if got in (node, "null") or (node == "null" and not refusal):
+        return ""
+    if node == "decimal" and (got == "number" or (got == "string" and _DECIMAL.match(str(value)))):
         return ""
     if isinstance(node, dict) and isinstance(value, _Fields):
-        return _judge_fields(value, node, path + ".", full)
+        return _judge_fields(value, node, path + ".", refusal)
     if isinstance(node, tuple) and isinstance(value, list):
-        reasons = (_judge_value(item, node[0], path + "[]", full) for item in value)
+        reasons = (_judge_value(item, node[0], path + "[]", refusal) for item in value)
         return next((reason for reason in reasons if reason), "")
     wanted = node if isinstance(node, str) else "object" if isinstance(node, dict) else "array"
     return f"column {path}: expected {wanted}, found {got}"

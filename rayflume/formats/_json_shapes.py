@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from rayflume.formats._json_kernel import (
     BOOLEAN,
+    DECIMAL,
     DOUBLE,
     INTEGER,
     NULL,
@@ -59,7 +60,9 @@ class Shape:
 
 @dataclass(frozen=True)
 class Shaped:
-    """`rows`: true where a row was read; `table` has those, in order, with the asked types."""
+    """`rows`: true where a row was read; `table` has those, in order, with the asked types, but
+    decimals as text.
+    """
 
     rows: Mask
     table: pa.Table
@@ -90,27 +93,27 @@ def shape_of(row: bytes) -> Shape | None:
     return Shape(tuple(names), tuple(quoted), (*pieces, row[begun:]))
 
 
-def read_shaped(body: pa.BinaryArray, known: pa.Schema, *, evolve: bool) -> Shaped | None:
+def read_shaped(body: pa.BinaryArray, known: pa.Schema, *, strict: bool) -> Shaped | None:
     """Read the rows that have one of the shapes of this block. None when there are none, or few.
 
-    `known`: the names and types to read; columns that no shape has are null. `evolve`: a row with a
+    `known`: the names and types to read; columns that no shape has are null. `strict`: a row with a
     name that `known` lacks is not read; else such a value is only looked at. Blocks; the first call
     in a process takes longer, while machine code is loaded.
     """
     if len(body) < ROWS_MIN or body.null_count:
         return None
     block = _Block(body, known)
-    block.read_all(evolve)
+    block.read_all(strict)
     done = block.done
     if not done.any():
         return None
-    table = pa.table([block.column(field) for field in known], schema=known)
+    table = pa.table([block.column(field) for field in known], names=known.names)
     return Shaped(done, table if done.all() else table.filter(pa.array(done)))
 
 
 def prepare() -> None:
     """Load the machine code. Blocks, for seconds when it must be made."""
-    read_shaped(pa.array([b'{"n":1}'] * ROWS_MIN), pa.schema([("n", pa.int64())]), evolve=True)
+    read_shaped(pa.array([b'{"n":1}'] * ROWS_MIN), pa.schema([("n", pa.int64())]), strict=True)
 
 
 class _Block:
@@ -132,7 +135,7 @@ class _Block:
             np.zeros(size[0], dtype=np.bool_),
         )
 
-    def read_all(self, evolve: bool) -> None:
+    def read_all(self, strict: bool) -> None:
         """Learn a shape from a row that is left, read all rows of it, and so on."""
         for _ in range(_TRIES):
             if len(self._left) < ROWS_MIN:
@@ -140,7 +143,7 @@ class _Block:
             row = int(self._left[0])
             start, end = int(self._offsets[row]), int(self._offsets[row + 1])
             shape = shape_of(self._values[start:end].tobytes())
-            pieces = self._pieces(shape, evolve) if shape else None
+            pieces = self._pieces(shape, strict) if shape else None
             if pieces is None:
                 self._left = self._left[1:]
                 continue
@@ -151,13 +154,13 @@ class _Block:
             # The row that it was learned from may still have a value that is not plain.
             self._left = self._left[~read] if read[0] else self._left[1:][~read[1:]]
 
-    def _pieces(self, shape: Shape, evolve: bool) -> Pieces | None:
+    def _pieces(self, shape: Shape, strict: bool) -> Pieces | None:
         """A shape as the kernel wants it; None when its rows don't suit the columns."""
         kinds, slots = [], []
         for name, quoted in zip(shape.names, shape.quoted, strict=True):
             slot = self._slots.get(name, -1)
             kind = _kind(None if slot < 0 else self._known.field(slot).type, quoted)
-            if kind is None or (slot < 0 and evolve):
+            if kind is None or (slot < 0 and strict):
                 return None
             kinds.append(kind)
             slots.append(slot)
@@ -181,7 +184,7 @@ class _Block:
             return pa.array(self._columns.integers[slot] == 1, mask=~valid)
         if pa.types.is_string(field.type) or self._columns.long[slot]:
             text = texts(self._buffer, self._columns.spans[slot], valid)
-            return text if pa.types.is_string(field.type) else text.cast(field.type)
+            return text.cast(field.type) if field.type == pa.float64() else text
         numbers = (
             self._columns.integers if pa.types.is_integer(field.type) else self._columns.doubles
         )
@@ -196,6 +199,8 @@ def _kind(column: pa.DataType | None, quoted: bool) -> int | None:
     if pa.types.is_string(column):
         return STRING if quoted else NULL
     if quoted:
-        return None
+        return None  # also a decimal in quotes: the reader is stricter about it than a cast of text
+    if pa.types.is_decimal(column):
+        return DECIMAL
     # A nested column has no value in a flat row, and nor has a field that was only ever null.
     return {pa.int64(): INTEGER, pa.float64(): DOUBLE, pa.bool_(): BOOLEAN}.get(column, NULL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -132,6 +132,22 @@ def not_utf8(body: pa.BinaryArray) -> Mask:
     return bad
 
 
+def replaced(body: pa.BinaryArray) -> pa.BinaryArray:
+    """The rows with U+FFFD in place of each sequence that is not UTF-8; valid rows are shared."""
+    if not len(body):
+        return body
+    bad = not_utf8(body)
+    if not bad.any():
+        return body
+    fixed = [
+        row.decode(errors="replace").encode() for row in body.filter(pa.array(bad)).to_pylist()
+    ]
+    every = pa.concat_arrays([body, pa.array(fixed, pa.binary())])
+    places = np.arange(len(body))
+    places[bad] = len(body) + np.arange(len(fixed))
+    return every.take(pa.array(places))
+
+
 def record_batch(arrays: Sequence[pa.Array], schema: pa.Schema) -> pa.RecordBatch:
     """Columns as one record batch of exactly this schema."""
     return pa.RecordBatch.from_arrays(list(arrays), schema=schema)
@@ -148,11 +164,13 @@ def joined(first: Decoded, second: Decoded, offset: int) -> Decoded:
     return Decoded(table, pa.array(np.concatenate([places[0], places[1] + offset])), bad)
 
 
-def interleaved(first: Decoded, second: Decoded) -> Decoded:
-    """Two results of one schema, of different rows of one input, as one."""
+def interleaved(first: Decoded, second: Decoded, more: Mapping[int, str] | None = None) -> Decoded:
+    """Two results of one schema, of different rows of one input, as one. `more`: reasons of rows
+    that are in neither.
+    """
     assert first.rows is not None and second.rows is not None
     rows = np.concatenate([np.asarray(first.rows), np.asarray(second.rows)])
     order = np.argsort(rows)
     both = pa.concat_batches([first.table, second.table])
-    bad = tuple(sorted((*first.bad, *second.bad)))
+    bad = tuple(sorted((*first.bad, *second.bad, *(more or {}).items())))
     return Decoded(both.take(pa.array(order)), pa.array(rows[order]) if bad else None, bad)

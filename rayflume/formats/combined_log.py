@@ -14,14 +14,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rayflume.component import Component, Context, component
+from rayflume.component import Component, Context, component, option
 from rayflume.formats._columns import finish, null_where, wanted
-from rayflume.formats._rows import Mask, Rows, interleaved
-from rayflume.interfaces import Decoded
+from rayflume.formats._digits import chars_of, days_of, months, number
+from rayflume.formats._options import UNREADABLE_DOC, UnreadableText
+from rayflume.formats._rows import Mask, Rows, interleaved, replaced
+from rayflume.interfaces import Contract, Decoded
 from rayflume.schema import TIMESTAMP, Column
 
 _QUOTED = r'"(?P<{}>(?:[^"\\]|\\.)*)"'
@@ -33,7 +34,6 @@ _LINE = (
 )
 _REQUEST = r"^(?P<method>[A-Za-z]+) (?P<path>\S.*?)(?: (?P<protocol>[A-Z]+/[0-9.]+))?$"
 _TIME = r"^[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-2][0-9]:[0-5][0-9]:[0-6][0-9] [-+][0-9]{4}$"
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 NO_MATCH = 'not a line of an access log: host ident user [time] "request" status bytes ...'
 BAD_TIME = "the time is not of the form 17/May/2015:10:05:03 +0000"
 
@@ -57,8 +57,10 @@ COLUMNS = (
 class CombinedLog(Component):
     """Lines of an Apache or nginx access log (combined or common format); a `-` becomes null."""
 
+    errors: UnreadableText = option(UNREADABLE_DOC, default="dead_letter")
+
     def build(self, context: Context) -> CombinedLogFormat:
-        return CombinedLogFormat()
+        return CombinedLogFormat(replace=self.errors == "replace")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class CombinedLogFormat:
     """Rows: as many out as in, good or bad, in order. `method`, `path` and `protocol` are null
     where the request has another form; `request` always has all of it.
     """
+
+    replace: bool = False
 
     @property
     def declared(self) -> pa.Schema:
@@ -77,11 +81,17 @@ class CombinedLogFormat:
 
         prepare()
 
-    def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded:
+    def decode(
+        self,
+        body: pa.BinaryArray,
+        schema: pa.Schema | None,
+        contract: Contract = Contract.EVOLVE,
+    ) -> Decoded:
         # Here, because a command that only checks a plan need not load a compiler.
         from rayflume.formats._log_lines import read_plain
 
         columns = wanted(COLUMNS, schema)
+        body = replaced(body) if self.replace else body
         plain = read_plain(body)
         if plain.rows.all():
             return finish(Rows(body), plain.arrays, columns)
@@ -125,32 +135,11 @@ def parse_times(text: pa.StringArray) -> tuple[pa.TimestampArray, Mask]:
     Digits are computed with; strptime takes twenty times as long and month names from the locale.
     """
     bad = ~np.asarray(pc.match_substring_regex(text, _TIME), dtype=np.bool_)
-    safe = pc.if_else(pa.array(bad), "01/Jan/1970:00:00:00 +0000", text)
-    fixed = safe.cast(pa.binary()).cast(pa.binary(26))
-    chars = np.frombuffer(fixed.buffers()[1], dtype=np.uint8)[: 26 * len(text)].reshape(-1, 26)
-    month = _months(chars[:, 3:6])
-    day, year = _number(chars[:, 0:2]), _number(chars[:, 7:11])
-    hour, minute, second = (_number(chars[:, i : i + 2]) for i in (12, 15, 18))
-    zone = _number(chars[:, 22:24]) * 3600 + _number(chars[:, 24:26]) * 60
+    chars = chars_of(pc.if_else(pa.array(bad), "01/Jan/1970:00:00:00 +0000", text), 26)
+    hour, minute, second = (number(chars[:, i : i + 2]) for i in (12, 15, 18))
+    zone = number(chars[:, 22:24]) * 3600 + number(chars[:, 24:26]) * 60
     zone = np.where(chars[:, 21] == ord("-"), -zone, zone)
-    first = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
-    length = ((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype(np.int64)
-    bad |= (month == 0) | (day < 1) | (day > length) | (hour > 23) | (second > 60) | (year < 1)
-    days = first.astype("datetime64[D]").astype(np.int64) + day - 1
+    days, wrong = days_of(number(chars[:, 7:11]), months(chars[:, 3:6]), number(chars[:, 0:2]))
+    bad |= wrong | (hour > 23) | (second > 60)
     seconds = days * 86_400 + hour * 3600 + minute * 60 + second - zone
     return pa.array(np.where(bad, 0, seconds) * 1_000_000).cast(TIMESTAMP), bad
-
-
-def _number(digits: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    value = np.zeros(len(digits), dtype=np.int64)
-    for place in range(digits.shape[1]):
-        value = value * 10 + (digits[:, place].astype(np.int64) - ord("0"))
-    return value
-
-
-def _months(names: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """1 to 12, and 0 for what is no English month."""
-    month = np.zeros(len(names), dtype=np.int64)
-    for number, name in enumerate(_MONTHS, start=1):
-        month[(names == np.frombuffer(name.encode(), dtype=np.uint8)).all(axis=1)] = number
-    return month

@@ -8,7 +8,6 @@ at its end and it holds no line end, so rows cannot run together.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +19,15 @@ from rayflume.batch import body_bytes
 from rayflume.component import Component, Context, component, option
 from rayflume.errors import OptionError
 from rayflume.formats._columns import finish, flat, wanted
-from rayflume.formats._options import SCHEMA_DOC, DeclaredSchema
-from rayflume.formats._rows import Rows
-from rayflume.interfaces import Decoded
-from rayflume.schema import Column, parse_declared
+from rayflume.formats._options import (
+    SCHEMA_DOC,
+    UNREADABLE_DOC,
+    DeclaredSchema,
+    UnreadableText,
+)
+from rayflume.formats._rows import Rows, replaced
+from rayflume.interfaces import Contract, Decoded
+from rayflume.schema import parse_declared
 
 _AT_END = 2**31 - 1
 LINE_END = "the row holds a line end; one row is one record"
@@ -51,6 +55,7 @@ class Csv(Component):
     null_values: list[str] = option(
         "Unquoted values that mean null.", factory=lambda: [""], example=["", "NULL"]
     )
+    errors: UnreadableText = option(UNREADABLE_DOC, default="dead_letter")
 
     @field_validator("delimiter", "quote")
     @classmethod
@@ -63,29 +68,27 @@ class Csv(Component):
         """Raises OptionError where delimiter and quote are the same."""
         if self.delimiter == self.quote:
             raise OptionError(f"delimiter and quote are both {self.quote!r}; make them differ")
-        columns = flat(parse_declared(self.fields), "csv")
-        return CsvFormat(columns, self.delimiter, self.quote, self.null_values)
+        return CsvFormat(self)
 
 
 class CsvFormat:
     """Rows: as many out as in, good or bad, in order."""
 
-    def __init__(
-        self, columns: Sequence[Column], delimiter: str, quote: str, null_values: Sequence[str]
-    ) -> None:
-        self._columns = tuple(columns)
-        self._delimiter = delimiter
-        self._quote = quote
-        names = [column.name for column in columns]
+    def __init__(self, options: Csv) -> None:
+        self._columns = flat(parse_declared(options.fields), "csv")
+        self._delimiter = options.delimiter
+        self._quote = options.quote
+        self._replace = options.errors == "replace"
+        names = [column.name for column in self._columns]
         self._convert = pacsv.ConvertOptions(
             check_utf8=False,
             column_types=dict.fromkeys(names, pa.string()),
-            null_values=list(null_values),
+            null_values=list(options.null_values),
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
         )
         self._names = names
-        self._record = _record_pattern(delimiter, quote)
+        self._record = _record_pattern(options.delimiter, options.quote)
 
     @property
     def declared(self) -> pa.Schema:
@@ -94,8 +97,13 @@ class CsvFormat:
     def prepare(self) -> None:
         """Nothing has to be loaded."""
 
-    def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded:
-        rows = Rows(body)
+    def decode(
+        self,
+        body: pa.BinaryArray,
+        schema: pa.Schema | None,
+        contract: Contract = Contract.EVOLVE,
+    ) -> Decoded:
+        rows = Rows(replaced(body) if self._replace else body)
         rows.drop_unreadable()
         if len(rows.body):
             self._screen(rows)

@@ -10,7 +10,6 @@ does not fit its column makes its row bad: it is never null and never another va
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +17,18 @@ import pyarrow as pa
 from rayflume.batch import body_bytes
 from rayflume.component import Component, Context, component, option
 from rayflume.formats._convert import Misfits, convert, read_schema
+from rayflume.formats._json_integers import with_decimals, without_rounded
 from rayflume.formats._json_plain import plain_rows
 from rayflume.formats._json_read import Block, Problem, plain, read, screen
 from rayflume.formats._json_scan import Scan, settle
-from rayflume.formats._options import SCHEMA_DOC, DeclaredSchema
-from rayflume.formats._rows import Indexes, Rows, joined, record_batch
-from rayflume.interfaces import Decoded
+from rayflume.formats._options import (
+    SCHEMA_DOC,
+    UNREADABLE_DOC,
+    DeclaredSchema,
+    UnreadableText,
+)
+from rayflume.formats._rows import Indexes, Rows, joined, record_batch, replaced
+from rayflume.interfaces import Contract, Decoded
 from rayflume.schema import Column, arrow_schema, columns_of, merge, parse_declared, prune, unseen
 
 BYTES_MAX = 256 * 1024**2
@@ -41,30 +46,25 @@ class Json(Component):
     fields: DeclaredSchema | None = option(
         SCHEMA_DOC
         + " A mapping instead of a type is a struct, a list of one type a list. Without it the "
-        "columns are inferred from the first rows (int64, float64, bool, string, struct, list) and "
-        "then kept.",
+        "columns are inferred from the first rows (int64, float64, bool, string, struct, list, and "
+        "decimal(38,0) for integers beyond int64) and then kept.",
         default=None,
         alias="schema",
         example={"user_id": "int64", "url": "string", "ts": "timestamp_ms"},
     )
-    unknown_fields: Literal["evolve", "ignore"] = option(
-        "What becomes of fields that the schema does not name: `evolve` makes them columns from "
-        "then on, `ignore` leaves them out. Without a schema the first rows make the columns in "
-        "either case.",
-        default="evolve",
-    )
+    errors: UnreadableText = option(UNREADABLE_DOC, default="dead_letter")
 
     def build(self, context: Context) -> JsonFormat:
         declared = parse_declared(self.fields) if self.fields is not None else ()
-        return JsonFormat(declared, evolve=self.unknown_fields == "evolve")
+        return JsonFormat(declared, replace=self.errors == "replace")
 
 
 class JsonFormat:
     """Rows: as many out as in, good or bad, in order. Raises nothing for what a body holds."""
 
-    def __init__(self, declared: Sequence[Column] = (), *, evolve: bool = True) -> None:
+    def __init__(self, declared: Sequence[Column] = (), *, replace: bool = False) -> None:
         self._declared = tuple(declared)
-        self._evolve = evolve
+        self._replace = replace
         self._empty = pa.schema([])
         """Fields that were only ever null, so that they do not send each block the slow way."""
         self._mixed = False
@@ -82,17 +82,28 @@ class JsonFormat:
 
         prepare()
 
-    def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded:
+    def decode(
+        self,
+        body: pa.BinaryArray,
+        schema: pa.Schema | None,
+        contract: Contract = Contract.EVOLVE,
+    ) -> Decoded:
+        body = replaced(body) if self._replace else body
         if body_bytes(body) > BYTES_MAX and len(body) > 1:
-            return self._halves(body, schema)
+            return self._halves(body, schema, contract)
+        return without_rounded(self._decoded(body, schema, contract), body, self._declared)
+
+    def _decoded(
+        self, body: pa.BinaryArray, schema: pa.Schema | None, contract: Contract
+    ) -> Decoded:
         columns = self._columns(schema)
-        evolve = self._evolve or not columns
+        contract = contract if columns else Contract.EVOLVE
         rows = Rows(body)
-        shaped = self._shaped(rows, columns, evolve) if columns else None
+        shaped = self._shaped(rows, columns, contract) if columns else None
         if shaped is not None:
             return rows.decoded(shaped)
         if self._mixed and columns:
-            apart = self._apart(rows, columns, evolve)
+            apart = self._apart(rows, columns, contract)
             self._mixed = apart is not None
             if apart is not None:
                 return rows.decoded(apart)
@@ -100,13 +111,13 @@ class JsonFormat:
             screen(rows)
         arrays: list[pa.Array] | None = None
         if len(rows.body) and columns:
-            arrays = self._fast(rows, columns, evolve)
-            apart = self._apart(rows, columns, evolve) if arrays is None else None
+            arrays = self._fast(rows, columns, contract)
+            apart = self._apart(rows, columns, contract) if arrays is None else None
             if apart is not None:
                 self._mixed = True
                 return rows.decoded(apart)
         if arrays is None and len(rows.body):
-            columns, arrays = self._careful(rows, columns, evolve)
+            columns, arrays = self._careful(rows, columns, contract)
         if not columns and len(rows.body):
             rows.drop(np.ones(len(rows.body), dtype=np.bool_), NO_COLUMNS)
         kinds = arrow_schema(columns)
@@ -119,29 +130,40 @@ class JsonFormat:
             return self._declared
         return columns_of(merge(schema, arrow_schema(self._declared)), self._declared)
 
-    def _halves(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded:
+    def _known(self, columns: Sequence[Column], contract: Contract) -> pa.Schema:
+        """The types to read strictly. A field of nothing but nulls is no news where new fields are
+        welcome; elsewhere it is a field like any other.
+        """
+        types = read_schema(columns)
+        return merge(types, self._empty) if contract is Contract.EVOLVE else types
+
+    def _halves(
+        self, body: pa.BinaryArray, schema: pa.Schema | None, contract: Contract
+    ) -> Decoded:
         middle = len(body) // 2
-        first = self.decode(body.slice(0, middle), schema)
-        second = self.decode(body.slice(middle), first.table.schema)
+        first = self.decode(body.slice(0, middle), schema, contract)
+        second = self.decode(body.slice(middle), first.table.schema, contract)
         if not second.table.schema.equals(first.table.schema):
-            first = self.decode(body.slice(0, middle), second.table.schema)
+            first = self.decode(body.slice(0, middle), second.table.schema, contract)
         return joined(first, second, middle)
 
-    def _fast(self, rows: Rows, columns: Sequence[Column], evolve: bool) -> list[pa.Array] | None:
+    def _fast(
+        self, rows: Rows, columns: Sequence[Column], contract: Contract
+    ) -> list[pa.Array] | None:
         """All rows in one read, two if a number fails to convert; None when that does not work."""
         block = Block(rows.body)
-        mode = "error" if evolve else "ignore"
-        table = read(block, (0, block.rows), merge(read_schema(columns), self._empty), mode)
+        mode = _mode(contract)
+        table = read(block, (0, block.rows), self._known(columns, contract), mode)
         if not isinstance(table, Problem):
             return _typed(table, columns, rows)
         if table.unexpected or table.row >= 0:
             return None
-        relaxed = merge(read_schema(columns, relaxed=True), self._empty)
+        relaxed = merge(read_schema(columns, relaxed=True), self._known((), contract))
         table = read(block, (0, block.rows), relaxed, mode)
         return None if isinstance(table, Problem) else _exact(rows, table, columns)
 
     def _shaped(
-        self, rows: Rows, columns: tuple[Column, ...], evolve: bool
+        self, rows: Rows, columns: tuple[Column, ...], contract: Contract
     ) -> pa.RecordBatch | None:
         """Read rows that are written alike, and the few others by themselves; None when that brings
         nothing. Then some blocks pass before it is tried again, more each time.
@@ -152,51 +174,54 @@ class JsonFormat:
         # Here, because a command that only checks a plan need not load a compiler.
         from rayflume.formats._json_shapes import read_shaped
 
-        known = merge(read_schema(columns), self._empty)
-        found, batch = read_shaped(rows.body, known, evolve=evolve), None
+        known, strict = self._known(columns, contract), contract is not Contract.IGNORE
+        found, batch = read_shaped(rows.body, known, strict=strict), None
         if found is not None and found.rows.all():
             batch = record_batch(_typed(found.table, columns, rows), arrow_schema(columns))
         elif found is not None and found.rows.mean() >= 1 - _ODD_SHARE:
             most = rows.part(np.flatnonzero(found.rows))
             arrays = _typed(found.table, columns, most)
-            batch = self._rejoined(rows, (most, arrays), np.flatnonzero(~found.rows), columns)
+            others = np.flatnonzero(~found.rows)
+            batch = self._rejoined(rows, (most, arrays), (others, columns), contract)
         self._paused = 0
         self._pause = 0 if batch is not None else min(2 * self._pause + 1, _PAUSE_MAX)
         return batch
 
     def _apart(
-        self, rows: Rows, columns: tuple[Column, ...], evolve: bool
+        self, rows: Rows, columns: tuple[Column, ...], contract: Contract
     ) -> pa.RecordBatch | None:
         """Read the rows that are plainly well-formed in one go, and screen and read the few others
         carefully; None when they are not few, or bring new columns.
         """
         if not len(rows.body) or rows.body.null_count:
             return None
-        known = merge(read_schema(columns), self._empty)
-        plain = plain_rows(rows.body, known, evolve=evolve)
+        known, strict = self._known(columns, contract), contract is not Contract.IGNORE
+        plain = plain_rows(rows.body, known, strict=strict)
         if plain is None or not 0 < len(plain) - plain.sum() <= len(plain) * _ODD_SHARE:
             return None
         most = rows.part(np.flatnonzero(plain))
-        arrays = self._fast(most, columns, evolve)
+        arrays = self._fast(most, columns, contract)
         if arrays is None:
             return None
-        return self._rejoined(rows, (most, arrays), np.flatnonzero(~plain), columns)
+        others = np.flatnonzero(~plain)
+        return self._rejoined(rows, (most, arrays), (others, columns), contract)
 
     def _rejoined(
         self,
         rows: Rows,
         most: tuple[Rows, list[pa.Array]],
-        others: Indexes,
-        columns: tuple[Column, ...],
+        others: tuple[Indexes, tuple[Column, ...]],
+        contract: Contract,
     ) -> pa.RecordBatch | None:
-        """`most` of the rows, read already, and the `others`, read now; None when those bring new
-        columns.
+        """`most` of the rows, read already, and the `others`, read now as columns; None when those
+        bring new ones.
         """
-        odd = rows.part(others)
+        places, columns = others
+        odd = rows.part(places)
         screen(odd)
-        arrays = self._fast(odd, columns, self._evolve) if len(odd.body) else None
+        arrays = self._fast(odd, columns, contract) if len(odd.body) else None
         if arrays is None:
-            grown, arrays = self._careful(odd, columns, self._evolve, suspect=True)
+            grown, arrays = self._careful(odd, columns, contract, suspect=True)
             if grown != columns:
                 return None
         order = rows.rejoin(most[0], odd)
@@ -206,15 +231,16 @@ class JsonFormat:
         return record_batch(both, arrow_schema(columns))
 
     def _careful(
-        self, rows: Rows, columns: tuple[Column, ...], evolve: bool, *, suspect: bool = False
+        self, rows: Rows, columns: tuple[Column, ...], contract: Contract, *, suspect: bool = False
     ) -> tuple[tuple[Column, ...], list[pa.Array]]:
         """Drop what does not fit, add the columns that are new, and read again. `suspect`: most
         rows are bad.
         """
         base = read_schema(columns, relaxed=True)
-        block, known, judge = Block(rows.body), merge(base, self._empty), True
+        block, judge = Block(rows.body), True
+        known = merge(base, self._known((), contract))
         while block.rows:
-            scan = Scan(block, known, evolve=evolve, judge=judge)
+            scan = Scan(block, known, contract, judge=judge)
             scan.run(suspect=suspect and judge)
             known = scan.known
             if scan.bad:
@@ -223,7 +249,7 @@ class JsonFormat:
             if not scan.judged:
                 break
             judge = False
-        if evolve:
+        if contract is Contract.EVOLVE:
             self._empty = unseen(known)
             if block.rows and not prune(known).equals(base):
                 columns = self._grown(block, columns, prune(known))
@@ -238,7 +264,18 @@ class JsonFormat:
         base = read_schema(columns, relaxed=True)
         table = read(block, (0, block.rows), base, "infer")
         new = seen if isinstance(table, Problem) else prune(settle(table.schema))
-        return columns_of(merge(arrow_schema(columns), new), self._declared)
+        grown = columns_of(merge(arrow_schema(columns), new), self._declared)
+        # Read anew: lists that began with a null are not whole in a table with inferred types.
+        table = read(block, (0, block.rows), read_schema(grown, relaxed=True), "ignore")
+        if isinstance(table, Problem):
+            return grown
+        exact = merge(arrow_schema(columns), with_decimals(arrow_schema(grown), table, block.row))
+        return columns_of(exact, self._declared)
+
+
+def _mode(contract: Contract) -> str:
+    """What the reader does with fields that are not known."""
+    return "ignore" if contract is Contract.IGNORE else "error"
 
 
 def _typed(table: pa.Table, columns: Sequence[Column], rows: Rows) -> list[pa.Array]:

@@ -10,9 +10,14 @@ from pydantic import field_validator
 from rayflume.component import Component, Context, component, nearest, option
 from rayflume.errors import OptionError
 from rayflume.formats._columns import finish, flat, null_where, wanted
-from rayflume.formats._options import SCHEMA_DOC, DeclaredSchema
-from rayflume.formats._rows import Rows
-from rayflume.interfaces import Decoded
+from rayflume.formats._options import (
+    SCHEMA_DOC,
+    UNREADABLE_DOC,
+    DeclaredSchema,
+    UnreadableText,
+)
+from rayflume.formats._rows import Rows, replaced
+from rayflume.interfaces import Contract, Decoded
 from rayflume.schema import Column, parse_declared
 
 NO_MATCH = "the regular expression does not match the row"
@@ -35,6 +40,7 @@ class Regex(Component):
         alias="schema",
         example={"code": "int32"},
     )
+    errors: UnreadableText = option(UNREADABLE_DOC, default="dead_letter")
 
     @field_validator("regex")
     @classmethod
@@ -56,7 +62,7 @@ class Regex(Component):
                     f"schema: the regular expression has no group {name!r}{nearest(name, groups)}"
                 )
         columns = tuple(declared.get(name, Column(name, pa.string())) for name in groups)
-        return RegexFormat(self.regex, columns)
+        return RegexFormat(self.regex, columns, replace=self.errors == "replace")
 
 
 def _problem(pattern: str) -> str:
@@ -80,8 +86,9 @@ def group_names(pattern: str) -> list[str]:
 class RegexFormat:
     """Rows: as many out as in, good or bad, in order."""
 
-    def __init__(self, pattern: str, columns: tuple[Column, ...]) -> None:
+    def __init__(self, pattern: str, columns: tuple[Column, ...], *, replace: bool = False) -> None:
         self._pattern = pattern
+        self._replace = replace
         self._columns = columns
 
     @property
@@ -91,8 +98,13 @@ class RegexFormat:
     def prepare(self) -> None:
         """Nothing has to be loaded."""
 
-    def decode(self, body: pa.BinaryArray, schema: pa.Schema | None) -> Decoded:
-        rows = Rows(body)
+    def decode(
+        self,
+        body: pa.BinaryArray,
+        schema: pa.Schema | None,
+        contract: Contract = Contract.EVOLVE,
+    ) -> Decoded:
+        rows = Rows(replaced(body) if self._replace else body)
         rows.drop_unreadable(empty=False)
         found = pc.extract_regex(rows.text(), self._pattern)
         if found.null_count:

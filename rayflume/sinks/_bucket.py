@@ -74,6 +74,14 @@ class _Piece:
 
 
 @dataclass(frozen=True)
+class _At:
+    """A local time: `%t` shows it as it is, as in Flume, and all other escapes show it rounded."""
+
+    exact: datetime
+    rounded: datetime
+
+
+@dataclass(frozen=True)
 class Pattern:
     """One directory level: `name=pattern`, or a pattern alone (`name` is "")."""
 
@@ -94,7 +102,7 @@ class Pattern:
             raise ValueError(f"{text!r} is no partition: write name=pattern, such as dt=%Y-%m-%d")
         return Pattern(name, _pieces(text, body))
 
-    def render(self, at: datetime | None, fields: Mapping[str, bytes | None]) -> str:
+    def render(self, at: _At | None, fields: Mapping[str, bytes | None]) -> str:
         """The segment for one event time and the values of the fields."""
         value = b""
         for piece in self.pieces:
@@ -104,7 +112,8 @@ class Pattern:
                     return self._segment(NULL)
                 value += part
             elif piece.kind == "time" and at is not None:
-                value += _TIME[piece.text][1](at).encode()
+                shown = at.exact if piece.text == "t" else at.rounded
+                value += _TIME[piece.text][1](shown).encode()
             else:
                 value += piece.text.encode()
         return self._segment(escape(value))
@@ -157,17 +166,53 @@ class Groups:
         return np.split(order, ends[:-1])
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """Flume's `hdfs.round`: the field `unit` (SECOND, MINUTE or HOUR) goes down to a multiple of
+    `value` within the next larger one, and smaller fields to 0.
+    """
+
+    unit: int
+    value: int
+
+    @staticmethod
+    def of(ms: int) -> Rounding | None:
+        """`10min` in milliseconds -> ten minutes; 0: None. Raises ValueError for what is not whole
+        1 to 60 seconds or minutes, or 1 to 24 hours.
+        """
+        if ms == 0:
+            return None
+        for unit, most in ((SECOND, 60), (MINUTE, 60), (HOUR, 24)):
+            if ms % unit == 0 and ms // unit <= most:
+                return Rounding(unit, ms // unit)
+        raise ValueError("write 1 to 60 seconds, 1 to 60 minutes or 1 to 24 hours, such as 10min")
+
+    def down(self, at: datetime) -> datetime:
+        """The local time rounded down."""
+        if self.unit == SECOND:
+            return at.replace(second=at.second // self.value * self.value, microsecond=0)
+        if self.unit == MINUTE:
+            return at.replace(minute=at.minute // self.value * self.value, second=0, microsecond=0)
+        hour = at.hour // self.value * self.value
+        return at.replace(hour=hour, minute=0, second=0, microsecond=0)
+
+
 class Partitioning:
     """The patterns of a lake's directories, outermost first. Immutable."""
 
-    def __init__(self, patterns: Sequence[str], zone: tzinfo = UTC) -> None:
+    def __init__(
+        self, patterns: Sequence[str], zone: tzinfo = UTC, rounding: Rounding | None = None
+    ) -> None:
         self.patterns = tuple(Pattern.parse(text) for text in patterns)
         self.names = tuple(pattern.name for pattern in self.patterns if pattern.name)
         self._zone = zone
+        self._rounding = rounding
         pieces = [piece for pattern in self.patterns for piece in pattern.pieces]
         units = [_TIME[piece.text][0] for piece in pieces if piece.kind == "time"]
         self.uses_time = bool(units)
         self._unit = min(units, default=DAY)
+        if rounding is not None and self._unit > 1:
+            self._unit = max(self._unit, rounding.unit)
         self.fields = tuple(dict.fromkeys(p.text for p in pieces if p.kind == "field"))
 
     def group(self, times: Ints | None, fields: Mapping[str, Field]) -> Groups:
@@ -195,7 +240,8 @@ class Partitioning:
     def _render(self, values: Sequence[int | bytes | None]) -> str:
         at, rest = None, values
         if self.uses_time:
-            at = (_EPOCH + timedelta(milliseconds=int(values[0] or 0))).astimezone(self._zone)
+            local = (_EPOCH + timedelta(milliseconds=int(values[0] or 0))).astimezone(self._zone)
+            at = _At(local, local if self._rounding is None else self._rounding.down(local))
             rest = values[1:]
         fields: dict[str, bytes | None] = {
             name: value if isinstance(value, bytes) else None

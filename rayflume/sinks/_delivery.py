@@ -25,18 +25,18 @@ import pyarrow as pa
 
 from rayflume.batch import EventBatch, Extent
 from rayflume.dead_letters import DEAD_SCHEMA, DeadRows, dead_table
-from rayflume.errors import RayflumeError, Retry, StagingFailed
+from rayflume.errors import RayflumeError, Retry, SinkParked, StagingFailed
 from rayflume.interfaces import Manifest, StagedFile, StagedWriter
 from rayflume.naming import data_name, dead_name
 from rayflume.sinks._bucket import Ints
 from rayflume.sinks._files import LakeFile
 from rayflume.sinks._lake import Lake
 from rayflume.sinks._split import Piece, Split
+from rayflume.sinks._streams import OTHER_STREAMS, STREAMS_MAX, Origins
 
-STREAMS_MAX = 64
-OTHER_STREAMS = "*"
 _STAGE_THREADS = 4
 _KEEP_SHARE = 0.75
+_FIXED_SHARE = 0.5
 
 Key: TypeAlias = "tuple[str, str]"
 """("rows", directory), ("dead", "") or ("poison", reason)."""
@@ -93,8 +93,9 @@ class ParquetDelivery:
     def _write_split(
         self, batch: EventBatch, split: Split, schema: pa.Schema, position: int
     ) -> None:
+        origins = Origins(batch)
         for piece in split.pieces:
-            self._write_piece(piece, schema, position, batch.num_rows)
+            self._write_piece(piece, schema, position, origins)
             self._written += piece.table.num_rows
         if len(split.dead):
             self._write_dead(batch, split.dead, position, ("dead", ""))
@@ -102,22 +103,32 @@ class ParquetDelivery:
         if split.times is not None:
             note_times(self._times, batch.extents, split.times, split.time_origin)
 
-    def _write_piece(self, piece: Piece, schema: pa.Schema, position: int, count: int) -> None:
+    def _write_piece(
+        self, piece: Piece, schema: pa.Schema, position: int, origins: Origins
+    ) -> None:
         """Rows of one partition; a file that is full ends, and the next begins with the very next
         row.
         """
         key, done, start = ("rows", piece.directory), 0, position
-        while done < piece.table.num_rows:
-            file = self._file(key, schema)
-            room = self._lake.roll.rows - file.rows if self._lake.roll.rows else None
-            part = piece.table.slice(done, room)
-            done += part.num_rows
-            stop = position + count
-            if done < piece.table.num_rows:
-                stop = position + (done if piece.origin is None else int(piece.origin[done]))
-            file.append(part, start, stop)
+        rest = piece.table
+        while rest.num_rows:
+            file, size = self._file(key, schema), int(rest.nbytes)
+            room = self._room(file, rest.num_rows, size)
+            part = rest.slice(0, room)
+            rest = rest.slice(room)
+            first, done = done, done + part.num_rows
+            stop = position + origins.rows
+            if rest.num_rows:
+                stop, size = position + piece.row_at(done), 0
+            file.streams.add(origins.of(piece.rows(first, done)))
+            file.append(part, start, stop, size)
             start = stop
             self._finish_if_full(key, file)
+
+    def _room(self, file: LakeFile, rows: int, size: int) -> int:
+        """How many of the rows a file still takes; at least one."""
+        room, most = file.room(rows, size), self._lake.roll.rows
+        return min(room, most - file.rows) if most else room
 
     def _write_dead(self, batch: EventBatch, dead: DeadRows, position: int, key: Key) -> None:
         file = self._file(key, DEAD_SCHEMA)
@@ -132,14 +143,15 @@ class ParquetDelivery:
         """
         file = self._open.pop(key, None)
         if file is None:
-            self._close_oldest(self._lake.roll.open_files - 1)
+            self._make_room_for_one()
             kind, text = key
             number = next(self._numbers)
             name = data_name(self._delivery, number)
             target = f"{text}/{name}" if text else name
             if kind != "rows":
                 target = dead_name(self._delivery, number)
-            file = LakeFile(target, schema, self._version, self._lake.files, self._stage_file)
+            settings = self._lake.files if kind == "rows" else self._lake.files.plain
+            file = LakeFile(target, schema, self._version, settings, self._stage_file)
             file.number = number
             file.note = {"begun_ms": self._begun_ms}
             if kind == "poison":
@@ -150,18 +162,27 @@ class ParquetDelivery:
     def _stage_file(self, target: str) -> StagedWriter:
         return self._lake.storage.stage(target, self._delivery)
 
-    def _close_oldest(self, keep: int) -> None:
-        while len(self._open) > max(keep, 0):
-            self._finish(next(iter(self._open)))
+    def _make_room_for_one(self) -> None:
+        """End the file that was not used for the longest time, if as many are open as may be."""
+        roll = self._lake.roll
+        if len(self._open) < roll.open_files:
+            return
+        if roll.fail:
+            raise SinkParked(
+                f"more than max_open_files: {roll.open_files} partitions in one delivery, and "
+                "`when_too_many_open` is fail; the rows are kept: make partition_by coarser or "
+                "raise the bound, and start the sink again"
+            )
+        self._finish(next(iter(self._open)))
 
     def _finish_if_full(self, key: Key, file: LakeFile) -> None:
-        roll = self._lake.roll
-        if 0 < roll.rows <= file.rows or 0 < roll.bytes <= file.encoded:
+        if file.full or 0 < self._lake.roll.rows <= file.rows:
             self._finish(key)
 
     def _finish(self, key: Key) -> None:
         file = self._open[key]
         staged = file.finish()
+        self._lake.check_placed(file)
         with self._staging:
             self._staged[file.number] = staged
             del self._open[key]
@@ -187,8 +208,9 @@ class ParquetDelivery:
             pool.shutdown()
 
     def _keep_to_budget(self) -> None:
-        """Over the budget, write the largest as row groups; if what the store's client holds is too
-        much even then, end the files it holds most of.
+        """Over the budget, write the largest as row groups; where what only the end of a file sets
+        free has become half of it, end the files that hold most of that. So there is always room
+        for row groups of a size worth reading.
         """
         allowed = self._lake.budget.allowance(self._delivery)
         held = self._hold()
@@ -198,13 +220,20 @@ class ParquetDelivery:
             held -= self._flush(key)
             if held <= allowed * _KEEP_SHARE:
                 break
-        if held > allowed:
-            for key in self._largest(lambda file: file.held):
-                held -= self._open[key].buffered + self._open[key].held
-                self._finish(key)
-                if held <= allowed * _KEEP_SHARE:
-                    break
+        fixed = sum(file.held for file in self._open.values())
+        if held > allowed or fixed > allowed * _FIXED_SHARE:
+            self._end_heaviest(held - allowed * _KEEP_SHARE, fixed - allowed * _FIXED_SHARE / 2)
         self._hold()
+
+    def _end_heaviest(self, excess: float, fixed_excess: float) -> None:
+        """End files until so many bytes less are held, and so many less that only this frees."""
+        for key in self._largest(lambda file: file.held):
+            if excess <= 0 and fixed_excess <= 0:
+                return
+            file = self._open[key]
+            excess -= file.buffered + file.held
+            fixed_excess -= file.held
+            self._finish(key)
 
     def _largest(self, size: Callable[[LakeFile], int]) -> list[Key]:
         return sorted(self._open, key=lambda key: -size(self._open[key]))

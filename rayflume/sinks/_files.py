@@ -1,42 +1,58 @@
 """One lake file being written: row groups go to the staged upload as they fill.
 
-Held in memory per file: the rows of the row group that fills, and while it is encoded its pages.
-Nothing is opened at the store before the first row group is full, so a file that waits costs no
-descriptor and no upload.
+Held in memory per file: the rows of the row group that fills, and while it is encoded its pages;
+what the footer will say of each row group, and its Bloom filters. Nothing is opened at the store
+before the first row group is full, so a file that waits costs no descriptor and no upload.
+
+A file that ends by size is within 10 % of its target: the rows that still fit are predicted
+(_sizes.py), and the last row group is as small as it must be.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rayflume.errors import Retry, StagingFailed
 from rayflume.interfaces import Json, RowRange, StagedFile, StagedWriter
 from rayflume.naming import delivery_of
+from rayflume.sinks._encoding import Encoding, leaves
+from rayflume.sinks._sizes import FILLED, GROUPS_MIN, Ratio, footer_bytes, group_footer_bytes
+from rayflume.sinks._streams import StreamRanges
 
 CHUNK_COST = 512
 """Bytes of bookkeeping per column of a chunk; counted, because chunks can have few rows."""
+WRITER_COST = 32 << 10
+GROUP_COST = 1 << 10
+"""Measured: memory of an open Parquet writer, and of each column of each row group it has written,
+which it keeps for the footer.
+"""
 
-_CHUNKS_MAX = 64
-_SAMPLE_ROWS = 4096
-_SAMPLE_ROWS_MIN = 64
-_DISTINCT_MAX = 0.5
+_CHUNKS_MAX = 8
 
 
 @dataclass(frozen=True)
 class FileSettings:
-    """How files are encoded. `metadata`: key-value metadata that all files share."""
+    """How files are made. `roll_bytes`: encoded bytes they aim at, 0 for no limit. `metadata`:
+    key-value metadata that all files share. `ratio`: what is known of how well rows compress.
+    """
 
-    codec: str
+    encoding: Encoding
     row_group_bytes: int
     row_group_rows: int
+    roll_bytes: int
     metadata: Mapping[str, str]
+    ratio: Ratio = field(default_factory=Ratio)
+
+    @cached_property
+    def plain(self) -> FileSettings:
+        """For files with a schema of their own."""
+        return replace(self, encoding=self.encoding.plain(), ratio=Ratio())
 
 
 class LakeFile:
@@ -60,12 +76,20 @@ class LakeFile:
         self.note: Mapping[str, Json] = {}
         self.rows = 0
         self.buffered = 0
+        self.streams = StreamRanges()
         self._schema = schema
         self._settings = settings
         self._stage = stage
         self.ranges: list[RowRange] = []
         self._large: list[pa.RecordBatch] = []
         self._small: list[pa.RecordBatch] = []
+        self._small_rows = 0
+        self._large_rows = 0
+        self._decoded = self._decoded_done = 0
+        self._columns = len(leaves(schema))
+        self._footer: int = footer_bytes(schema, self._columns)
+        self._groups = 0
+        self._bloom_bytes = 0
         self._upload: _Upload | None = None
         self._writer: pq.ParquetWriter | None = None
         self._closed = False
@@ -75,17 +99,52 @@ class LakeFile:
         return 0 if self._upload is None else self._upload.size
 
     @property
+    def footer(self) -> pq.FileMetaData | None:
+        """What Parquet wrote behind the rows; None before the file has ended."""
+        collected = getattr(self._writer, "_metadata_collector", None)
+        return collected[-1] if collected else None
+
+    @property
     def open_at_store(self) -> bool:
         return self._upload is not None
 
     @property
     def held(self) -> int:
-        """Encoded bytes that the storage still holds in memory, where it tells."""
-        return 0 if self._upload is None else int(getattr(self._upload.staged, "held_bytes", 0))
+        """Bytes in memory that only ending the file sets free: what the storage still holds,
+        where it tells, and what the footer will be made of.
+        """
+        if self._upload is None:
+            return 0
+        stored = int(getattr(self._upload.staged, "held_bytes", 0))
+        footer = WRITER_COST + self._groups * (GROUP_COST * self._columns + self._bloom_bytes)
+        return stored + footer
 
-    def append(self, table: pa.RecordBatch, start: int, stop: int) -> None:
+    @property
+    def full(self) -> bool:
+        """Whether the file is as large as it shall be; nothing is buffered then."""
+        least = self._settings.roll_bytes * FILLED
+        return bool(0 < least <= self.encoded + self._tail() and not self.buffered)
+
+    def room(self, rows: int, size: int) -> int:
+        """How many of `rows` rows, of `size` decoded bytes together, still fit; at least one."""
+        target = self._settings.roll_bytes
+        if not target:
+            return rows
+        left = target - self.encoded - self._tail()
+        decoded = left / self._ratio() - self._decoded
+        return rows if size <= decoded else max(1, min(rows, round(decoded / size * rows)))
+
+    def _ratio(self) -> float:
+        return self._settings.ratio.of(self.encoded, self._decoded_done)
+
+    def _tail(self) -> int:
+        """Bytes that follow the row groups."""
+        groups = self._groups + 1
+        return self._footer + groups * (group_footer_bytes(self._columns) + self._bloom_bytes)
+
+    def append(self, table: pa.RecordBatch, start: int, stop: int, size: int = 0) -> None:
         """Rows that were chosen among the journal rows `[start, stop)`. Encodes full row groups;
-        then it blocks.
+        then it blocks. `size`: the table's `nbytes`, where the caller has asked for it.
         """
         if self.ranges and self.ranges[-1][1] == start:
             self.ranges[-1] = (self.ranges[-1][0], stop)
@@ -93,17 +152,32 @@ class LakeFile:
             self.ranges.append((start, stop))
         self.rows += table.num_rows
         self._small.append(table)
-        self.buffered += _cost(table)
+        self._small_rows += table.num_rows
+        size = size or int(table.nbytes)
+        self._decoded += size
+        self.buffered += size + CHUNK_COST * table.num_columns
         if len(self._small) >= _CHUNKS_MAX:
             self._merge_small()
-        rows = sum(chunk.num_rows for chunk in (*self._large, *self._small))
-        settings = self._settings
-        if self.buffered >= settings.row_group_bytes or 0 < settings.row_group_rows <= rows:
+        if self._group_is_full():
             self.flush()
+
+    def _group_is_full(self) -> bool:
+        settings = self._settings
+        rows = self._large_rows + self._small_rows
+        if self.buffered >= settings.row_group_bytes or 0 < settings.row_group_rows <= rows:
+            return True
+        if not settings.roll_bytes:
+            return False
+        expected = self._decoded * self._ratio()
+        target = settings.roll_bytes
+        return expected >= target / GROUPS_MIN or self.encoded + expected + self._tail() >= target
 
     def _merge_small(self) -> None:
         merged = pa.concat_batches(self._small)
-        self.buffered += _cost(merged) - sum(map(_cost, self._small))
+        cost = CHUNK_COST * merged.num_columns
+        self.buffered -= cost * (len(self._small) - 1)
+        self._large_rows += self._small_rows
+        self._small_rows = 0
         self._small.clear()
         self._large.append(merged)
 
@@ -112,29 +186,35 @@ class LakeFile:
         if not self.buffered:
             return
         table = pa.Table.from_batches([*self._large, *self._small], self._schema)
+        size = int(table.nbytes)
+        table = self._settings.encoding.sort(table)
         writer, upload = self._open(table)
-        writer.write_table(table, row_group_size=self._group_rows(table))
-        self._large.clear()
-        self._small.clear()
-        self.buffered = 0
+        # Only now: until the store has opened the file this may be asked again.
+        self._drop_buffered()
+        before, rows = upload.size, self._group_rows(table, size)
+        writer.write_table(table, row_group_size=rows)
+        self._groups += -(-table.num_rows // rows)
+        self._decoded_done += size
+        self._settings.ratio.note(upload.size - before, size)
         upload.settle()
 
-    def _group_rows(self, table: pa.Table) -> int:
+    def _drop_buffered(self) -> None:
+        self._large.clear()
+        self._small.clear()
+        self._large_rows = self._small_rows = self._decoded = self.buffered = 0
+
+    def _group_rows(self, table: pa.Table, size: int) -> int:
         """Rows per row group: one group, unless a single batch was larger than a group may be."""
         settings = self._settings
-        groups = max(1, round(table.nbytes / settings.row_group_bytes))
+        groups = max(1, round(size / settings.row_group_bytes))
         rows: int = -(-table.num_rows // groups)
         return max(1, min(rows, settings.row_group_rows or rows))
 
     def _open(self, table: pa.Table) -> tuple[pq.ParquetWriter, _Upload]:
         if self._writer is None or self._upload is None:
             self._upload = _Upload(self._stage(self.target))
-            self._writer = pq.ParquetWriter(
-                self._upload,
-                self._schema,
-                compression=self._settings.codec,
-                use_dictionary=dictionary_columns(table),
-                write_statistics=True,
+            self._writer, self._bloom_bytes = self._settings.encoding.writer(
+                self._upload, self._schema, table, self._settings.row_group_bytes
             )
         return self._writer, self._upload
 
@@ -157,14 +237,13 @@ class LakeFile:
             **self._settings.metadata,
             "rayflume.delivery": delivery_of(self.target) or "",
             "rayflume.ranges": json.dumps(ranges),
+            "rayflume.streams": json.dumps(self.streams.to_json()),
             "rayflume.schema_version": str(self.version),
         }
 
     def abort(self) -> None:
         """Drop everything; staged bytes may be deleted at once."""
-        self._large.clear()
-        self._small.clear()
-        self.buffered = 0
+        self._drop_buffered()
         if self._upload is not None:
             self._upload.abort()
 
@@ -178,45 +257,6 @@ def coalesce(ranges: list[RowRange]) -> tuple[RowRange, ...]:
         else:
             joined.append((start, stop))
     return tuple(joined)
-
-
-def dictionary_columns(table: pa.Table) -> list[str]:
-    """Parquet paths of the columns whose values repeat so often that a dictionary pays.
-
-    Measured: a dictionary for every column halves the speed of the whole encoding, because columns
-    of distinct values are hashed in vain. Decided on rows spread over the whole row group.
-    """
-    rows = table.num_rows
-    if rows < _SAMPLE_ROWS_MIN:
-        return []
-    places = np.linspace(0, rows - 1, min(rows, _SAMPLE_ROWS), dtype=np.int64)
-    sample = table.take(pa.array(places)).combine_chunks()
-    found = []
-    for name, column in zip(sample.column_names, sample.columns, strict=True):
-        for path, leaf in _leaves(name, column.combine_chunks()):
-            count = len(leaf) - leaf.null_count
-            if count and pc.count_distinct(leaf).as_py() <= max(1, count * _DISTINCT_MAX):
-                found.append(path)
-    return found
-
-
-def _leaves(path: str, column: pa.Array) -> list[tuple[str, pa.Array]]:
-    kind = column.type
-    if pa.types.is_struct(kind):
-        children = zip(kind, column.flatten(), strict=True)
-        return [
-            leaf for field, child in children for leaf in _leaves(f"{path}.{field.name}", child)
-        ]
-    if pa.types.is_map(kind):
-        pair = f"{path}.key_value"
-        return [*_leaves(f"{pair}.key", column.keys), *_leaves(f"{pair}.value", column.items)]
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _leaves(f"{path}.list.element", column.flatten())
-    return [] if pa.types.is_boolean(kind) else [(path, column)]
-
-
-def _cost(table: pa.RecordBatch) -> int:
-    return int(table.nbytes + CHUNK_COST * table.num_columns)
 
 
 class _Upload:

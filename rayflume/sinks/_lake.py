@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import threading
 from dataclasses import dataclass, field
 
@@ -10,24 +11,26 @@ import pyarrow as pa
 from rayflume.batch import EventBatch
 from rayflume.component import Context
 from rayflume.errors import SinkParked
-from rayflume.interfaces import Decoded, Format, Storage
+from rayflume.interfaces import Decoded, Format, Json, Manifest, Storage
 from rayflume.sinks._budget import Budget
-from rayflume.sinks._files import FileSettings
+from rayflume.sinks._figures import PartitionFigures
+from rayflume.sinks._files import FileSettings, LakeFile
 from rayflume.sinks._names import told_apart
+from rayflume.sinks._placed import misplaced
 from rayflume.sinks._schema_log import SchemaLog
 from rayflume.sinks._split import Splitter
 
 
 @dataclass(frozen=True)
 class RollSettings:
-    """Encoded bytes and rows after which a file ends (0: never), how many may be open, and how many
-    of those may have an upload or descriptor at the store.
+    """Rows after which a file ends (0: never), how many may be open and whether one more is an
+    error, and how many may have an upload or descriptor at the store.
     """
 
-    bytes: int
     rows: int
     open_files: int
     uploads: int
+    fail: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,34 @@ class Lake:
     roll: RollSettings
     budget: Budget
     limit: DeadLetterLimit
+    figures: PartitionFigures = field(default_factory=PartitionFigures)
+
+    def check_placed(self, file: LakeFile) -> None:
+        """Raises SinkParked when a file of rows that has ended has a row of another directory."""
+        if file.footer is None or file.target.endswith(".dead"):
+            return
+        wrong = misplaced(file.footer, self.splitter, posixpath.dirname(file.target))
+        if wrong:
+            raise SinkParked(
+                f"{wrong}: this is an error of rayflume. Nothing of the delivery is published and "
+                "its rows are kept; report it with the options of the sink"
+            )
+
+    def published(self, manifest: Manifest) -> None:
+        """All files of a delivery are visible: note what is in the lake now."""
+        clock, metrics = self.context.clock, self.context.metrics
+        self.figures.published(manifest, clock.monotonic_ms())
+        sizes = [file.size for file in manifest.files if not file.dead]
+        if sizes and self.files.roll_bytes:
+            mean = sum(sizes) / len(sizes)
+            metrics.set("FileFillPercentage", round(100 * mean / self.files.roll_bytes))
+        if manifest.event_times:
+            newest = max(high for _, high in manifest.event_times.values())
+            metrics.set("EventTimeLagMs", max(0, clock.now_ms() - newest))
+
+    def describe(self) -> dict[str, Json]:
+        """What was committed to each of the partitions that were written last."""
+        return {"partitions": self.figures.to_json(self.context.clock.monotonic_ms())}
 
     def decode(self, batch: EventBatch) -> tuple[int, pa.Schema, Decoded]:
         """The rows with the agreed schema; fields nobody knew become columns first, and then all
@@ -68,7 +99,8 @@ class Lake:
         return self._usable(schema), self._decoded(batch, schema)
 
     def _decoded(self, batch: EventBatch, schema: pa.Schema | None) -> Decoded:
-        decoded = self.format.decode(batch.body, self.decoded_part(schema))
+        part, contract = self.decoded_part(schema), self.schemas.contract
+        decoded = self.format.decode(batch.body, part, contract)
         splitter = self.splitter
         return told_apart(decoded, splitter.partitioning.names, splitter.header_columns)
 
@@ -94,7 +126,7 @@ class Lake:
         """The schema of files. Raises SinkParked when its types do not suit the options."""
         if schema is None:
             return pa.schema([])
-        problem = self.splitter.misfit(schema)
+        problem = self.splitter.misfit(schema) or self.files.encoding.misfit(schema)
         if problem:
             raise SinkParked(problem)
         return schema

@@ -16,6 +16,7 @@ from rayflume.errors import JournalDamaged
 from rayflume.interfaces import Json, Manifest, RowRange, StagedFile, StagedWriter
 from rayflume.sinks._files import LakeFile
 from rayflume.sinks._lake import Lake
+from rayflume.sinks._streams import Origins
 
 Read = Callable[[Sequence[RowRange]], Iterable[tuple[int, EventBatch]]]
 
@@ -37,7 +38,8 @@ def _rebuild_file(lake: Lake, delivery: str, lost: StagedFile, read: Read) -> St
     schema = DEAD_SCHEMA if lost.dead else lake.schemas.version(lost.schema_version)
     if schema is None:
         raise JournalDamaged(f"{lost.target} of delivery {delivery} has rows but no schema version")
-    file = LakeFile(lost.target, schema, lost.schema_version, lake.files, stage)
+    settings = lake.files.plain if lost.dead else lake.files
+    file = LakeFile(lost.target, schema, lost.schema_version, settings, stage)
     file.note = {name: lost.handle[name] for name in ("begun_ms", "poison") if name in lost.handle}
     try:
         for position, batch in read(lost.ranges):
@@ -49,7 +51,9 @@ def _rebuild_file(lake: Lake, delivery: str, lost: StagedFile, read: Read) -> St
                 "written with"
             )
         file.ranges = list(lost.ranges)
-        return file.finish()
+        staged = file.finish()
+        lake.check_placed(file)
+        return staged
     except BaseException:
         file.abort()
         raise
@@ -72,8 +76,10 @@ def _add_rows(
             file.append(dead_table(batch, split.dead, position, begun_ms), position, stop)
         return
     directory = posixpath.dirname(lost.target)
+    origins = Origins(batch)
     for piece in split.pieces:
         if piece.directory == directory:
+            file.streams.add(origins.of(piece.origin))
             file.append(piece.table, position, stop)
 
 

@@ -1,7 +1,8 @@
 """The schema of a lake, agreed in the lake: version n is `_rayflume/schema/<n>.json`.
 
 A version is created only if absent and never changes; each has all columns of the one before, in
-the same order and of the same types. Who loses the race for a version reads the winner's, and its
+the same order and of the same types, but that a decimal may have more digits before its point. Who
+loses the race for a version reads the winner's, and its
 caller decodes again.
 """
 
@@ -13,16 +14,26 @@ import threading
 import pyarrow as pa
 
 from rayflume.errors import JournalDamaged, OptionError, SinkParked
-from rayflume.interfaces import Json, Storage
+from rayflume.interfaces import Contract, Json, Storage
 from rayflume.naming import SCHEMAS, schema_name
-from rayflume.schema import FIELDS_MAX, count_fields, from_json, merge, prune, to_json
+from rayflume.schema import (
+    FIELDS_MAX,
+    count_fields,
+    from_json,
+    merge,
+    prune,
+    same_scale,
+    to_json,
+    type_name,
+)
 from rayflume.sinks._names import case_conflict
 
 
 class SchemaLog:
     """The newest agreed schema, and all before it. Thread-safe. All methods may block."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, contract: Contract = Contract.EVOLVE) -> None:
+        self.contract = contract
         self._storage = storage
         self._lock = threading.RLock()
         self._known: dict[int, pa.Schema] = {}
@@ -31,7 +42,8 @@ class SchemaLog:
     def open(self, declared: pa.Schema | None) -> None:
         """Read the newest version and agree on the declared columns.
 
-        Raises OptionError for a declared column whose type in the lake is another.
+        Raises OptionError for a declared column whose type in the lake is another, and for one that
+        a frozen lake lacks.
         """
         with self._lock:
             names = self._storage.list(f"{SCHEMAS}/")
@@ -58,7 +70,8 @@ class SchemaLog:
 
     def agree(self, fields: pa.Schema) -> None:
         """Add what `fields` has and the lake has not, also inside structs. What exists keeps its
-        type; what no value was seen of is left out.
+        type, but a decimal gets more digits before its point; what no value was seen of is left
+        out.
 
         Raises SinkParked above FIELDS_MAX fields.
         """
@@ -66,8 +79,8 @@ class SchemaLog:
             while (union := self._union(fields)) is not None:
                 if count_fields(union) > FIELDS_MAX:
                     raise SinkParked(
-                        f"the lake would get more than {FIELDS_MAX:,} columns: set "
-                        "`unknown_fields: ignore` in the format, or name the columns in its schema"
+                        f"the lake would get more than {FIELDS_MAX:,} columns: set `contract: "
+                        "ignore` in the sink, and name the columns in the schema of its format"
                     )
                 number = self._newest + 1
                 text: Json = {"version": number, "schema": to_json(union)}
@@ -80,7 +93,7 @@ class SchemaLog:
         """The schema with `fields`; None when it has them all."""
         _, schema = self.current()
         base = pa.schema([]) if schema is None else schema
-        union = merge(base, prune(fields))
+        union = merge(base, prune(fields), widen=True)
         return None if union.equals(base) else union
 
     def _load(self, number: int) -> None:
@@ -110,10 +123,18 @@ class SchemaLog:
             if found:
                 name, there, here = found
                 raise OptionError(
-                    f"column {name!r} is declared as {here}, but in this lake it is {there} "
-                    f"(schema version {self._newest}), and readers cannot mix the two: declare it "
-                    "as the lake has it, or write to another path"
+                    f"column {name!r} is declared as {type_name(here)}, but in this lake it is "
+                    f"{type_name(there)} (schema version {self._newest}), and readers cannot mix "
+                    "the two: declare it as the lake has it, or write to another path"
                 )
+        union = self._union(declared)
+        if self.contract is Contract.FREEZE and schema is not None and union is not None:
+            name = next(f.name for i, f in enumerate(union) if i >= len(schema) or f != schema[i])
+            raise OptionError(
+                f"contract: freeze: column {name!r} is declared otherwise than this lake has it "
+                f"(schema version {self._newest}): declare it as the lake has it, or start the "
+                "sink once with `contract: evolve`"
+            )
 
 
 def _conflict(
@@ -129,7 +150,8 @@ def _conflict(
         return next((conflict for conflict in found if conflict), None)
     if pa.types.is_list(lake) and pa.types.is_list(declared):
         return _conflict(f"{name}[]", lake.value_type, declared.value_type)
-    return None if lake.equals(declared) else (name, lake, declared)
+    fits = lake.equals(declared) or same_scale(lake, declared)
+    return None if fits else (name, lake, declared)
 
 
 def _number(path: str) -> str:

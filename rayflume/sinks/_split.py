@@ -31,6 +31,16 @@ class Piece:
     table: pa.RecordBatch
     origin: Ints | None = None
 
+    def row_at(self, index: int) -> int:
+        """The row of the batch that a row of the piece is."""
+        return index if self.origin is None else int(self.origin[index])
+
+    def rows(self, start: int, stop: int) -> Ints | None:
+        """The rows of the batch that rows `[start, stop)` are; None: all of the batch."""
+        if self.origin is not None:
+            return self.origin[start:stop]
+        return None if stop - start == self.table.num_rows else np.arange(start, stop)
+
 
 @dataclass(frozen=True)
 class Split:

@@ -6,19 +6,23 @@ import os
 import resource
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, tzinfo
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from rayflume import tombstones
 from rayflume.batch import EventBatch
 from rayflume.component import LOCAL_PATH, Component, Context, component, nested, option
 from rayflume.errors import OptionError, RayflumeError
 from rayflume.interfaces import (
+    Contract,
     DeliveryLimits,
     DeliveryWriter,
     Format,
+    Json,
     Manifest,
     Published,
     RowRange,
@@ -26,9 +30,10 @@ from rayflume.interfaces import (
     Storage,
 )
 from rayflume.lake import storage_for, storage_options, storage_type
-from rayflume.sinks._bucket import Partitioning
+from rayflume.sinks._bucket import Partitioning, Rounding
 from rayflume.sinks._budget import Budget
 from rayflume.sinks._delivery import ParquetDelivery
+from rayflume.sinks._encoding import Columns, Encoding, level_problem
 from rayflume.sinks._files import FileSettings
 from rayflume.sinks._lake import DeadLetterLimit, Lake, RollSettings
 from rayflume.sinks._names import folded_twice
@@ -46,8 +51,10 @@ class Roll(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bytes: ByteSize = option(
-        "Encoded bytes in the store after which a file ends and its successor opens. A file can be "
-        "larger by up to one row group.",
+        "Bytes of a file as written at which it ends and its successor opens: it is within 10 % of "
+        "that. Its row groups have at most an eighth of it each, so that the last can be cut to "
+        "fit. Files are smaller where a delivery ends first: by `roll.age`, `roll.idle`, or when "
+        "`delivery_bytes` of all its partitions together were taken.",
         default=128 * MIB,
         example="128MiB",
     )
@@ -89,6 +96,17 @@ class Parquet(Component):
     format: Annotated[Component, nested("format")] = option(
         "How bodies become columns: a format's type and its options.", example={"type": "text"}
     )
+    contract: Contract = option(
+        "What becomes of a field that the lake's schema does not name, at the top or inside a "
+        "struct. `evolve`: it becomes a column, in a new version of the schema. `freeze`: its row "
+        "goes to the dead letters with the reason. `ignore`: it is left out. With every contract a "
+        "value that does not fit its column sends its row to the dead letters, and where nothing "
+        "is declared the first rows of a new lake make its columns. What the format declares is "
+        "added to the lake's schema by `evolve` and `ignore` (also more digits of a decimal before "
+        "its point); `freeze` refuses to start instead.",
+        default=Contract.EVOLVE,
+        example="freeze",
+    )
     event_time: str | None = option(
         "Decoded column, else header, with the time of the event, which the time escapes of "
         "`partition_by` read: a timestamp, or epoch milliseconds. Default: the header `timestamp`.",
@@ -111,6 +129,14 @@ class Parquet(Component):
         "UTC, so that all hosts agree.",
         default="UTC",
     )
+    round: Millis = option(
+        "Event times are rounded down to a multiple of this before the time escapes read them, in "
+        "`time_zone`: 1 to 60 seconds, 1 to 60 minutes (within the hour) or 1 to 24 hours (within "
+        "the day), as Flume does with `hdfs.roundValue` and `hdfs.roundUnit`. `%t` is not rounded. "
+        "0: not rounded.",
+        default=0,
+        example="10min",
+    )
     header_columns: list[str] = option(
         "Event headers that become string columns of the same names. A field of a body with such a "
         "name is left out.",
@@ -124,24 +150,49 @@ class Parquet(Component):
     codec: Literal["snappy", "zstd", "lz4", "gzip", "none"] = option(
         "Compression of the columns.", default="snappy"
     )
+    codec_level: int | None = option(
+        "Level of the codec: zstd 1 to 22, gzip 1 to 9, lz4 1 to 12. Higher is smaller and slower. "
+        "Default: the codec's own.",
+        default=None,
+        example=3,
+    )
     row_group_bytes: ByteSize = option(
         "Decoded bytes per row group.", default=16 * MIB, ge=1024, example="16MiB"
     )
     row_group_rows: int = option(
         "Rows per row group, if that is reached first; 0: no limit.", default=0, ge=0
     )
+    page_bytes: ByteSize = option(
+        "Encoded bytes per page of a column, about.", default=MIB, ge=1024
+    )
+    columns: Columns = option("How single columns are encoded.", factory=Columns)
+    sort_by: list[str] = option(
+        "Columns whose order the rows of each row group get: ascending, nulls last; rows that are "
+        "equal in them keep theirs. Readers that know the order of a column skip more. The files "
+        "say so (`sorting_columns`). It is not the order of a whole file, which would need all of "
+        "it in memory.",
+        factory=list,
+        example=["user_id", "ts"],
+    )
     buffer_bytes: ByteSize = option(
-        "Decoded bytes that all open files may hold together. Above it the largest are written as "
-        "row groups, however small. While one delivery is being published the next may hold a "
-        "quarter more.",
-        default=256 * MIB,
+        "Decoded bytes that all open files may hold together, with what Parquet keeps for their "
+        "footers. Above it the largest are written as row groups, however small, and if footers "
+        "are half of it the files that have most row groups end. While one delivery is being "
+        "published the next may hold a quarter more.",
+        default=192 * MIB,
         ge=MIB,
     )
     max_open_files: int = option(
-        "Files that may be open in a delivery, as in Flume; above it the one that was not used for "
-        "the longest time ends. It bounds what a flood of distinct partition values can do.",
+        "Files that may be open in a delivery, as in Flume. It bounds what a flood of distinct "
+        "partition values can do.",
         default=5000,
         ge=1,
+    )
+    when_too_many_open: Literal["close_oldest", "fail"] = option(
+        "Above `max_open_files` the file that was not used for the longest time ends, as in Flume; "
+        "or the sink stops, keeps its rows and publishes nothing until an operator starts it "
+        "again.",
+        default="close_oldest",
     )
     dead_letter_limit: int = option(
         "Rows that may become dead letters since the sink started; above it the sink stops, keeps "
@@ -166,6 +217,19 @@ class Parquet(Component):
         except (KeyError, ValueError, OSError):
             raise ValueError(f"unknown time zone {value!r}; write UTC or Europe/Oslo") from None
         return value
+
+    @field_validator("round")
+    @classmethod
+    def _round_within(cls, value: int) -> int:
+        Rounding.of(value)
+        return value
+
+    @model_validator(mode="after")
+    def _level_is_the_codecs(self) -> Parquet:
+        problem = level_problem(self.codec, self.codec_level)
+        if problem:
+            raise ValueError(problem)
+        return self
 
     @model_validator(mode="after")
     def _times_have_a_source(self) -> Parquet:
@@ -206,16 +270,23 @@ class Parquet(Component):
         """The sink on a storage that is given, whatever `path` says."""
         form: Format = self.format.build(context)
         self._check_columns(form)
-        metadata = {"rayflume.agent": context.agent, "rayflume.sink": context.part}
-        files = FileSettings(self.codec, self.row_group_bytes, self.row_group_rows, metadata)
+        metadata = {
+            "rayflume.version": version("rayflume"),
+            "rayflume.agent": context.agent,
+            "rayflume.sink": context.part,
+        }
+        files = FileSettings(
+            self._encoding(), self.row_group_bytes, self.row_group_rows, self.roll.bytes, metadata
+        )
+        fail = self.when_too_many_open == "fail"
         lake = Lake(
             context,
             storage,
             form,
-            SchemaLog(storage),
+            SchemaLog(storage, self.contract),
             self._splitter(),
             files,
-            RollSettings(self.roll.bytes, self.roll.rows, self.max_open_files, _uploads_max()),
+            RollSettings(self.roll.rows, self.max_open_files, _uploads_max(), fail),
             Budget(self.buffer_bytes, context.metrics),
             DeadLetterLimit(self.dead_letter_limit),
         )
@@ -238,13 +309,18 @@ class Parquet(Component):
                     f"partition_by: {name!r} is also a column of the format, and readers "
                     f"cannot tell them apart; name the partition otherwise"
                 )
-        problem = self._splitter().misfit(declared)
+        problem = self._splitter().misfit(declared) or self._encoding().misfit(declared)
         if problem:
             raise OptionError(problem)
 
+    def _encoding(self) -> Encoding:
+        return Encoding(
+            self.codec, self.codec_level, self.page_bytes, tuple(self.sort_by), self.columns
+        )
+
     def _splitter(self) -> Splitter:
         return Splitter(
-            Partitioning(self.partition_by, _zone(self.time_zone)),
+            Partitioning(self.partition_by, _zone(self.time_zone), Rounding.of(self.round)),
             self.event_time or "",
             self.event_time_missing == "ingest_time",
             tuple(self.header_columns),
@@ -277,6 +353,7 @@ class ParquetSink:
         return ParquetDelivery(self._lake, delivery)
 
     def publish(self, manifest: Manifest) -> list[StagedFile]:
+        """As K1. A file that is gone, but which a tombstone names, had been published."""
         if not manifest.files:
             return []
         outcomes = self._lake.storage.publish([file.handle for file in manifest.files])
@@ -285,8 +362,13 @@ class ParquetSink:
             for file, outcome in zip(manifest.files, outcomes, strict=True)
             if outcome is Published.LOST
         ]
+        if lost:
+            # Whoever removes a file first makes its tombstone durable, so this look is not early.
+            gone = tombstones.removed(self._lake.storage, [file.target for file in lost])
+            lost = [file for file in lost if file.target not in gone]
         if not lost:
             self._lake.limit.published(manifest.delivery)
+            self._lake.published(manifest)
         return lost
 
     def rebuild(
@@ -307,6 +389,10 @@ class ParquetSink:
 
     def limits(self) -> DeliveryLimits:
         return self._limits
+
+    def describe(self) -> dict[str, Json]:
+        """What was committed to the partitions that were written last. Does not block."""
+        return self._lake.describe()
 
     def close(self) -> None:
         self._lake.storage.close()

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import io
+import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import botocore.exceptions as boto
-import s3fs
 from fsspec.asyn import sync
 
 from rayflume.errors import RayflumeError, StorageDenied, StorageUnavailable
+from rayflume.storage._s3_connection import Connection, answer_of, client_error
+from rayflume.storage._s3_retry import Verdict, expired, pause_s, verdict
 
 if TYPE_CHECKING:
-    from rayflume.storage.s3 import S3
+    import s3fs
+
+    from rayflume.storage._s3_options import S3Options
 
 _DENIED = {
     "NoSuchBucket": "the bucket does not exist; create it or correct `path`",
@@ -41,6 +44,9 @@ _DENIED = {
     "NotImplemented": "the store does not know a request that publishing exactly once needs",
     "501": "the store does not know a request that publishing exactly once needs",
     "InvalidBucketName": "the name of the bucket is not valid; correct `path`",
+    "InvalidStorageClass": "the store does not know this class; correct `storage_class`",
+    "InvalidEncryptionAlgorithmError": "the store cannot encrypt so; correct "
+    "`server_side_encryption`",
 }
 _BUSY = {
     "SlowDown": "the store asks to slow down",
@@ -54,6 +60,17 @@ _BUSY = {
     "409": "another request for the same file is under way",
 }
 
+
+_ROLES = {
+    "AssumeRole", "AssumeRoleWithSAML", "AssumeRoleWithWebIdentity", "GetRoleCredentials",
+}  # fmt: skip
+_NO_CREDENTIALS_NOW = (
+    boto.CredentialRetrievalError,
+    boto.MetadataRetrievalError,
+    boto.TokenRetrievalError,
+    boto.SSOError,
+)
+_CHANCE = secrets.SystemRandom()
 
 SEND_BYTES_PER_S = 32 << 10
 """What even a slow line sends; a call has that much more time for its body."""
@@ -80,43 +97,62 @@ class Answer:
 class S3Client:
     """Calls for one bucket. Thread-safe. Every call blocks for at most `call_timeout`, with more
     time for the bytes it sends: a store that trickles its answer passes every other time-out.
+
+    What failed is sent again, and credentials that have expired are renewed, before anybody hears
+    of it.
     """
 
-    def __init__(self, options: S3) -> None:
+    def __init__(self, options: S3Options) -> None:
         self.bucket = options.bucket
         self.endpoint = options.endpoint or "Amazon S3"
         self._call_s = options.call_timeout / 1000
-        config: dict[str, object] = {
-            "connect_timeout": options.connect_timeout / 1000,
-            "read_timeout": options.read_timeout / 1000,
-            "retries": {"total_max_attempts": options.retries + 1, "mode": "standard"},
-            "max_pool_connections": 2 * options.concurrency + 8,
-            # Stores other than Amazon's often do not know the newer checksums; the signature over
-            # plain HTTP and TLS otherwise guard the bytes on their way.
-            "request_checksum_calculation": "when_required",
-            "response_checksum_validation": "when_required",
-        }
-        if options.endpoint:
-            config["s3"] = {"addressing_style": "path"}
-        self._fs = s3fs.S3FileSystem(
-            key=options.access_key and options.access_key.get_secret_value(),
-            secret=options.secret_key and options.secret_key.get_secret_value(),
-            endpoint_url=options.endpoint,
-            client_kwargs={"region_name": options.region} if options.region else {},
-            config_kwargs=config,
-            skip_instance_cache=True,
-            use_listings_cache=False,
-        )
-        self._fs.retries = 1  # botocore retries, with back-off and jitter; not twice
+        self._retries = options.retries
+        self._connection = Connection(options)
 
     def ask(self, method: str, **arguments: object) -> Answer:
         """One request for this bucket; an answer whatever happens. Blocks."""
         allowed = self._call_s + _size(arguments.get("Body")) / SEND_BYTES_PER_S
         try:
-            data = self._fs.call_s3(method, Bucket=self.bucket, timeout=allowed, **arguments)
+            return cast(
+                "Answer", sync(self._loop, self._ask, method, arguments, allowed, timeout=allowed)
+            )
+        except Exception as error:  # asyncio's time-outs, which no answer can have
+            return self._failed(error, arguments)
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return self._connection.loop
+
+    async def _ask(self, method: str, arguments: Mapping[str, object], allowed: float) -> Answer:
+        until = self._loop.time() + allowed
+        tries, renewed = 0, False
+        while True:
+            client = self._connection.client
+            answer = await self._once(client, method, arguments)
+            if answer.ok:
+                return answer
+            tries += 1
+            found = verdict(answer.code, answer.status)
+            if found is Verdict.RENEW and not renewed and await self._connection.renew(client):
+                renewed = True
+                continue
+            pause = pause_s(found, tries, self._retries, _CHANCE.random())
+            hopeless = answer.status == 0 and not isinstance(answer.error, StorageUnavailable)
+            if pause is None or hopeless or self._loop.time() + pause > until:
+                return answer
+            await asyncio.sleep(pause)
+
+    async def _once(
+        self, client: s3fs.S3FileSystem, method: str, arguments: Mapping[str, object]
+    ) -> Answer:
+        sent = dict(arguments)
+        if isinstance(sent.get("Body"), bytes):
+            # Shares the bytes, from their beginning; the HTTP client warns of large raw ones.
+            sent["Body"] = io.BytesIO(cast("bytes", sent["Body"]))
+        try:
+            return Answer(data=await self._connection.send(client, method, sent))
         except Exception as error:  # aiohttp, botocore, s3fs and asyncio each have their own tree
             return self._failed(error, arguments)
-        return Answer(data=data)
 
     def call(self, method: str, **arguments: object) -> Mapping[str, Any]:
         """As `ask`, but raises StorageDenied or StorageUnavailable. Blocks."""
@@ -130,10 +166,14 @@ class S3Client:
         answer = self.ask("get_object", Key=key)
         if answer.absent:
             return None
+        return self.body(answer, key)
+
+    def body(self, answer: Answer, key: str) -> bytes:
+        """The bytes of an answer to `get_object`. Raises as `call` does. Blocks."""
         if answer.error is not None:
             raise answer.error
         try:
-            return bytes(sync(self._fs.loop, answer.data["Body"].read, timeout=self._call_s))
+            return bytes(sync(self._loop, answer.data["Body"].read, timeout=self._call_s))
         except Exception as error:
             raise self._failed(error, {"Key": key}).error or error from error
 
@@ -152,36 +192,35 @@ class S3Client:
 
     def close(self) -> None:
         """Close the connections. The next call would open new ones."""
-        creator = getattr(self._fs, "_s3creator", None)
-        if creator is not None:
-            with suppress(Exception):
-                sync(self._fs.loop, creator.__aexit__, None, None, None)
+        self._connection.close()
 
     def _failed(self, error: Exception, arguments: Mapping[str, object]) -> Answer:
-        cause: BaseException = error
-        while cause.__cause__ is not None and not isinstance(cause, boto.ClientError):
-            cause = cause.__cause__
         key = arguments.get("Key") or arguments.get("Prefix") or ""
         place = f"s3://{self.bucket}/{key} at {self.endpoint}"
-        if isinstance(cause, boto.ClientError):
-            code = str(cause.response.get("Error", {}).get("Code", ""))
-            status = int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
-            text = str(cause.response.get("Error", {}).get("Message", ""))
-            return Answer(code, status, error=_refusal(code, status, text, place))
-        return Answer(type(error).__name__, 0, error=_no_answer(error, place))
+        cause = client_error(error)
+        if cause is None:
+            return Answer(type(error).__name__, 0, error=_no_answer(error, place))
+        code, status = answer_of(cause)
+        if cause.operation_name in _ROLES:
+            place = f"{place}: credentials could not be had ({cause.operation_name})"
+        if self._connection.renewable and (expired(code) or code == "400"):
+            return Answer(code, status, error=_awaiting(code, place))
+        text = str(cause.response.get("Error", {}).get("Message", ""))
+        return Answer(code, status, error=refusal(code, status, text, place))
 
 
 def _size(body: object) -> int:
-    """Bytes of a request's body: none, bytes, or an open buffer of them."""
-    if isinstance(body, io.BytesIO):
-        return body.getbuffer().nbytes
     return len(body) if isinstance(body, bytes) else 0
 
 
-def _refusal(code: str, status: int, text: str, place: str) -> RayflumeError:
+def refusal(code: str, status: int, text: str, place: str) -> RayflumeError:
     """The error for an answer of the store."""
     if code in _DENIED:
         return StorageDenied(f"{place}: {_DENIED[code]} ({code})", code=code)
+    if code.startswith("KMS."):
+        return StorageDenied(
+            f"{place}: the key cannot be used; correct `kms_key_id` ({code})", code=code
+        )
     if code in _BUSY:
         return StorageUnavailable(f"{place}: {_BUSY[code]} ({code})", code=code)
     said = "".join(char if char.isprintable() else "?" for char in text)[:200]
@@ -202,13 +241,34 @@ def _no_answer(error: Exception, place: str) -> RayflumeError:
             "environment variables or files",
             code=name,
         )
+    if isinstance(error, boto.ProfileNotFound):
+        return StorageDenied(
+            f"{place}: AWS's files have no such profile; correct `profile` or AWS_PROFILE",
+            code=name,
+        )
     if isinstance(error, boto.SSLError):
         return StorageDenied(
             f"{place}: the certificate of the endpoint is not trusted; correct `endpoint` or "
-            "install its authority (AWS_CA_BUNDLE)",
+            "name its authority with `ca_file`",
+            code=name,
+        )
+    if isinstance(error, _NO_CREDENTIALS_NOW):
+        return StorageUnavailable(
+            f"{place}: credentials could not be had from AWS's own chain ({name}); see that what "
+            "gives them answers, then the sink goes on by itself",
             code=name,
         )
     lost = boto.HTTPClientError | boto.ConnectionError | asyncio.TimeoutError | OSError
     if isinstance(error, lost) or not isinstance(error, boto.BotoCoreError):
         return StorageUnavailable(f"{place}: the store does not answer ({name})", code=name)
     return StorageDenied(f"{place}: the request could not be made ({name})", code=name)
+
+
+def _awaiting(code: str, place: str) -> RayflumeError:
+    """The error for credentials that have expired, when newer ones can still come."""
+    seems = "seem to have" if code == "400" else "have"  # an answer to HEAD does not say why
+    return StorageUnavailable(
+        f"{place}: the credentials {seems} expired and AWS's own chain has no newer ones; renew "
+        f"them where they come from, then the sink goes on by itself ({code})",
+        code=code,
+    )

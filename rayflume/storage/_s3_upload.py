@@ -6,7 +6,6 @@ the storage. A part's bytes are kept until the store has them, so `finish` may b
 
 from __future__ import annotations
 
-import io
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -50,9 +49,7 @@ class PartSenders:
                 Key=key,
                 UploadId=upload_id,
                 PartNumber=part.number,
-                Body=io.BytesIO(
-                    part.data
-                ),  # shares the bytes; the HTTP client warns of large raw ones
+                Body=part.data,
             )
             part.etag = str(answer["ETag"])
             part.data = b""

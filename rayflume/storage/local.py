@@ -32,7 +32,7 @@ from rayflume.errors import (
     StorageUnavailable,
     TargetTaken,
 )
-from rayflume.interfaces import Json, Published
+from rayflume.interfaces import Json, LakeReader, Published
 from rayflume.naming import STAGING, delivery_of, staged_name
 from rayflume.storage import _paths
 from rayflume.storage._tree import Tree, entries_of, size_of, storage_error, translated
@@ -203,17 +203,24 @@ class LocalStorage:
                     os.unlink(beside, dir_fd=source)
 
     def read(self, path: str) -> bytes:
+        with translated("read", f"{self._tree.base}/{path}"), self._opened(path) as file:
+            return file.readall()
+
+    def open(self, path: str) -> LakeReader:
+        """A descriptor of the file: it can be read to its end even when it is removed. Blocks."""
+        with translated("open", f"{self._tree.base}/{path}"):
+            return self._opened(path)
+
+    def _opened(self, path: str) -> FileIO:
         *folder, name = _paths.visible(path)
-        with translated("read", f"{self._tree.base}/{path}"):
-            try:
-                with self._tree.directory(folder) as fd:
-                    if size_of(fd, name, path) is None:
-                        raise KeyError(path)
-                    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-                    with FileIO(os.open(name, flags, dir_fd=fd)) as file:
-                        return file.readall()
-            except FileNotFoundError:
-                raise KeyError(path) from None
+        try:
+            with self._tree.directory(folder) as fd:
+                if size_of(fd, name, path) is None:
+                    raise KeyError(path)
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+                return FileIO(os.open(name, flags, dir_fd=fd))
+        except FileNotFoundError:
+            raise KeyError(path) from None
 
     def list(self, prefix: str) -> list[str]:
         names = _paths.folder(prefix)
@@ -221,6 +228,41 @@ class LocalStorage:
             return []
         with translated("list", f"{self._tree.base}/{prefix}"):
             return sorted(self._tree.files(names, skip=(STAGING,)))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        return {path: found.st_size for path, found in self._stats(prefix).items()}
+
+    def modified(self, prefix: str) -> dict[str, int]:
+        """When each file below got its name, or its inode was changed in another way. Blocks."""
+        found = self._stats(prefix)
+        return {path: status.st_ctime_ns // 1_000_000 for path, status in found.items()}
+
+    def _stats(self, prefix: str) -> dict[str, os.stat_result]:
+        found = {}
+        for folder, names in _by_folder(self.list(prefix)).items():
+            with (
+                translated("list", f"{self._tree.base}/{'/'.join(folder)}"),
+                suppress(FileNotFoundError),
+                self._tree.directory(folder) as fd,
+            ):
+                for name in names:
+                    with suppress(FileNotFoundError):
+                        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                        found["/".join([*folder, name])] = status
+        return dict(sorted(found.items()))
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Unlink all, then sync each directory once. Blocks."""
+        for folder, names in _by_folder(paths).items():
+            with (
+                translated("delete from", f"{self._tree.base}/{'/'.join(folder)}"),
+                suppress(FileNotFoundError),
+                self._tree.directory(folder) as fd,
+            ):
+                for name in names:
+                    with suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=fd)
+                os.fsync(fd)
 
     def close(self) -> None:
         """Nothing stays open between calls."""
@@ -276,6 +318,15 @@ class LocalWriter:
                 failed = StagingFailed(failed.message, **failed.facts)
             self._error = failed
             raise failed from error
+
+
+def _by_folder(paths: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
+    """Names by the folder they are in. Raises ValueError if one of the paths is not visible."""
+    below: dict[tuple[str, ...], list[str]] = {}
+    for path in paths:
+        *folder, name = _paths.visible(path)
+        below.setdefault(tuple(folder), []).append(name)
+    return below
 
 
 def _staged_in(handle: Mapping[str, Json]) -> str:

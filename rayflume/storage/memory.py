@@ -9,6 +9,7 @@ Same promises as the other stores, except that the end of the process is the end
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
 import threading
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator
 
+from rayflume.clock import Clock, SystemClock
 from rayflume.component import Component, Context, component, option
 from rayflume.errors import RayflumeError, StagingFailed, StorageUnavailable, TargetTaken
-from rayflume.interfaces import Json, Published
+from rayflume.interfaces import Json, LakeReader, Published
 from rayflume.naming import delivery_of
 from rayflume.storage import _paths
 
@@ -29,9 +31,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Verb = Literal[
-    "check", "stage", "write", "finish", "publish", "discard", "staged", "create", "read", "list"
-]
-"""What a fault can hit. `publish` is counted per file."""
+    "check", "stage", "write", "finish", "publish", "discard", "staged", "create", "read", "list",
+    "sizes", "open", "remove",
+]  # fmt: skip
+"""What a fault can hit. `publish` and `remove` are counted per file."""
 
 _stores: dict[str, MemoryStore] = {}
 _stores_lock = threading.Lock()
@@ -51,7 +54,7 @@ class Memory(Component):
         return value
 
     def build(self, context: Context) -> MemoryStorage:
-        return MemoryStorage(store(self.path.removeprefix("memory://")))
+        return MemoryStorage(store(self.path.removeprefix("memory://")), context.clock)
 
 
 @dataclass
@@ -117,6 +120,8 @@ class MemoryStore:
     """Path -> bytes of every visible file."""
     owners: dict[str, str] = field(default_factory=dict)
     """Path -> delivery id of every published file."""
+    times: dict[str, int] = field(default_factory=dict)
+    """Path -> epoch milliseconds at which a file became visible."""
     uploads: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     """Upload id -> (target, bytes) of what is staged."""
     faults: Faults = field(default_factory=Faults)
@@ -138,8 +143,9 @@ def store(name: str) -> MemoryStore:
 class MemoryStorage:
     """Storage over a MemoryStore. Thread-safe. Never blocks."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore, clock: Clock | None = None) -> None:
         self._store = store
+        self._clock = clock or SystemClock()
 
     def check(self) -> None:
         with self._store.faults.around("check"):
@@ -175,6 +181,7 @@ class MemoryStorage:
                 return Published.LOST
             self._store.files[target] = staged[1]
             self._store.owners[target] = delivery
+            self._store.times[target] = self._clock.now_ms()
             return Published.LANDED
 
     def discard(self, handle: Mapping[str, Json]) -> None:
@@ -199,7 +206,9 @@ class MemoryStorage:
         _paths.visible(path)
         with self._store.faults.around("create"), self._store.lock:
             made = path not in self._store.files
-            self._store.files.setdefault(path, bytes(data))
+            if made:
+                self._store.files[path] = bytes(data)
+                self._store.times[path] = self._clock.now_ms()
         return made
 
     def read(self, path: str) -> bytes:
@@ -211,6 +220,32 @@ class MemoryStorage:
         start = "".join(f"{name}/" for name in _paths.folder(prefix))
         with self._store.faults.around("list"), self._store.lock:
             return sorted(path for path in self._store.files if path.startswith(start))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        start = "".join(f"{name}/" for name in _paths.folder(prefix))
+        with self._store.faults.around("sizes"), self._store.lock:
+            found = sorted(self._store.files.items())
+            return {path: len(data) for path, data in found if path.startswith(start)}
+
+    def modified(self, prefix: str) -> dict[str, int]:
+        """When each file below became visible, by this process's clock."""
+        with self._store.lock:
+            times = dict(self._store.times)
+        return {path: times.get(path, 0) for path in self.sizes(prefix)}
+
+    def open(self, path: str) -> LakeReader:
+        _paths.visible(path)
+        with self._store.faults.around("open"), self._store.lock:
+            return io.BytesIO(self._store.files[path])
+
+    def remove(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            _paths.visible(path)
+        for path in paths:
+            with self._store.faults.around("remove"), self._store.lock:
+                self._store.files.pop(path, None)
+                self._store.owners.pop(path, None)
+                self._store.times.pop(path, None)
 
     def close(self) -> None:
         """The lake stays for the next who opens it by name."""

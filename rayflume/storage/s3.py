@@ -11,125 +11,40 @@ Nothing is cached: every look asks the store.
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Any
 
-from pydantic import SecretStr, field_validator, model_validator
-
-from rayflume.component import Component, Context, component, option
-from rayflume.errors import Fatal, RayflumeError, StorageUnavailable, TargetTaken
-from rayflume.interfaces import Json, Published
+from rayflume.component import Context, component
+from rayflume.errors import Fatal, OptionError, RayflumeError, StorageUnavailable, TargetTaken
+from rayflume.interfaces import Json, LakeReader, Published
 from rayflume.naming import STAGING, delivery_of
 from rayflume.storage import _paths
-from rayflume.storage._s3_client import Answer, S3Client
+from rayflume.storage._s3_client import Answer, S3Client, refusal
+from rayflume.storage._s3_options import S3Options
+from rayflume.storage._s3_reader import S3Reader
 from rayflume.storage._s3_upload import PartSenders, S3Writer
-from rayflume.units import ByteSize, Millis
 
-if TYPE_CHECKING:
-    from typing import Self
-
-_PATH = re.compile(r"s3[an]?://([A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9])(?:/(.*))?", re.DOTALL)
 _DELIVERY = "rayflume-delivery"
 _CREATION = "rayflume-creation"
+_DELETE_MAX = 1000
 _GONE = {"NoSuchUpload", "InvalidPart"}
 
 
 @component
-class S3(Component):
+class S3(S3Options):
     """Objects on S3 or a compatible store that honours `If-None-Match: *`. Exactly once.
 
     The credentials need to list the bucket, to read and write its objects, and to list and abort
     multipart uploads. A store that does not list uploads by prefix keeps those of dead writers
     until its own lifecycle rule removes them; give such a rule more days than a sink may be down.
+    A published file costs two requests besides its parts, of which a small file has one.
     """
 
-    path: str = option("Bucket and prefix of the lake.", example="s3://lake/clicks")
-    endpoint: str | None = option(
-        "URL of the store, for stores other than Amazon's. Default: Amazon S3, or what "
-        "AWS_ENDPOINT_URL says.",
-        default=None,
-        example="http://127.0.0.1:8333",
-    )
-    region: str | None = option(
-        "Region of the bucket. Default: what AWS's environment variables or files say.",
-        default=None,
-        example="eu-north-1",
-    )
-    access_key: SecretStr | None = option(
-        "Access key. Default: AWS's own chain (environment, files, the machine's role).",
-        default=None,
-    )
-    secret_key: SecretStr | None = option("Secret key; goes with `access_key`.", default=None)
-    part_bytes: ByteSize = option(
-        "Size of one part of an upload, at least 5MiB. Each open file holds up to one part in "
-        "memory, and `concurrency` parts of all files are under way.",
-        default=8 * 2**20,
-        example="8MiB",
-        ge=5 * 2**20,
-        le=5 * 2**30,
-    )
-    connect_timeout: Millis = option(
-        "How long to wait for a connection.", default=5_000, example="5s", ge=1
-    )
-    read_timeout: Millis = option(
-        "How long to wait for the next bytes of an answer.", default=60_000, example="60s", ge=1
-    )
-    call_timeout: Millis = option(
-        "How long a request may take in all, its retries included, before the delivery is told to "
-        "come back later. A request that sends bytes has a second more for each 32KiB.",
-        default=120_000,
-        example="2min",
-        ge=1,
-    )
-    retries: int = option(
-        "How often a failed request is sent again, with growing back-off, before the delivery is "
-        "told to come back later.",
-        default=4,
-        ge=0,
-        le=100,
-    )
-    concurrency: int = option("Requests under way at once.", default=4, ge=1, le=256)
-
-    @property
-    def bucket(self) -> str:
-        return _match(self.path)[1]
-
-    @property
-    def prefix(self) -> str:
-        """The prefix with a closing `/`, or "" for the whole bucket."""
-        trimmed = (_match(self.path)[2] or "").rstrip("/")
-        return f"{trimmed}/" if trimmed else ""
-
-    @field_validator("path")
-    @classmethod
-    def _bucket_and_prefix(cls, value: str) -> str:
-        prefix = (_match(value)[2] or "").rstrip("/")
-        if prefix:
-            _paths.split(prefix)
-        return value
-
-    @field_validator("endpoint")
-    @classmethod
-    def _url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        url = urlsplit(value)
-        if url.scheme not in {"http", "https"} or not url.hostname or url.path not in {"", "/"}:
-            raise ValueError("write a URL of scheme, host and port, like http://127.0.0.1:8333")
-        if url.username is not None:
-            raise ValueError("credentials do not belong in the URL; set access_key and secret_key")
-        return value.rstrip("/")
-
-    @model_validator(mode="after")
-    def _both_keys(self) -> Self:
-        if (self.access_key is None) != (self.secret_key is None):
-            raise ValueError("access_key and secret_key go together: set both or neither")
-        return self
-
     def build(self, context: Context) -> S3Storage:
+        if self.ca_file is not None and not Path(self.ca_file).is_file():
+            raise OptionError(f"storage.ca_file: there is no file {self.ca_file} on this host")
         return S3Storage(self)
 
 
@@ -139,6 +54,9 @@ class S3Storage:
     def __init__(self, options: S3) -> None:
         self._prefix = options.prefix
         self._part_bytes = options.part_bytes
+        self._kept: dict[str, object] = {}
+        if options.storage_class:
+            self._kept["StorageClass"] = options.storage_class
         self._client = S3Client(options)
         self._senders = PartSenders(self._client, options.concurrency)
 
@@ -151,7 +69,7 @@ class S3Storage:
         self._client.call("list_objects_v2", Prefix=self._prefix, MaxKeys=1)
         begin = f"{self._prefix}{STAGING}/check-"
         key = begin + secrets.token_hex(8)
-        upload = self._client.call("create_multipart_upload", Key=key)
+        upload = self._client.call("create_multipart_upload", Key=key, **self._kept)
         self._abort(key, str(upload["UploadId"]))
         for found, upload_id in self._uploads(begin):
             self._abort(found, upload_id)
@@ -161,7 +79,7 @@ class S3Storage:
         _paths.target(target, delivery)
         key = self._prefix + target
         upload = self._client.call(
-            "create_multipart_upload", Key=key, Metadata={_DELIVERY: delivery}
+            "create_multipart_upload", Key=key, Metadata={_DELIVERY: delivery}, **self._kept
         )
         return S3Writer(self._senders, target, key, str(upload["UploadId"]), self._part_bytes)
 
@@ -297,25 +215,55 @@ class S3Storage:
         return data
 
     def list(self, prefix: str) -> list[str]:
+        return list(self._objects(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        return {path: int(entry["Size"]) for path, entry in self._objects(prefix).items()}
+
+    def modified(self, prefix: str) -> dict[str, int]:
+        """When each object below was made, by the store's clock. Blocks."""
+        return {
+            path: int(entry["LastModified"].timestamp() * 1000)
+            for path, entry in self._objects(prefix).items()
+        }
+
+    def _objects(self, prefix: str) -> dict[str, Mapping[str, Any]]:
+        """What the store lists of each visible object below a folder, sorted by path."""
         start = self._prefix + "".join(f"{name}/" for name in _paths.folder(prefix))
         markers = {"ContinuationToken": "NextContinuationToken"}
-        paths = []
+        found = {}
         for page in self._client.pages("list_objects_v2", markers, Prefix=start):
-            keys = (str(entry["Key"]) for entry in page.get("Contents", []))
-            paths += [key.removeprefix(self._prefix) for key in keys if not key.endswith("/")]
-        return sorted(path for path in paths if not _paths.is_staging(path))
+            for entry in page.get("Contents", []):
+                path = str(entry["Key"]).removeprefix(self._prefix)
+                if not path.endswith("/") and not _paths.is_staging(path):
+                    found[path] = entry
+        return dict(sorted(found.items()))
+
+    def open(self, path: str) -> LakeReader:
+        """A reader that begins with the file's last 64 KiB, in one request. Blocks."""
+        _paths.visible(path)
+        return S3Reader(self._client, self._prefix + path, path)
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """A request for each thousand. All are tried before an error is raised. Blocks."""
+        for path in paths:
+            _paths.visible(path)
+        keys = [{"Key": self._prefix + path} for path in paths]
+        refused: list[Mapping[str, Any]] = []
+        for first in range(0, len(keys), _DELETE_MAX):
+            objects = keys[first : first + _DELETE_MAX]
+            answer = self._client.call("delete_objects", Delete={"Objects": objects, "Quiet": True})
+            refused += answer.get("Errors", [])
+        for error in refused:
+            code = str(error.get("Code", ""))
+            if code != "NoSuchKey":
+                place = f"s3://{self._client.bucket}/{error.get('Key', '')}"
+                raise refusal(code, 0, str(error.get("Message", "")), place)
 
     def close(self) -> None:
         """Wait for requests under way, then close the connections. Blocks."""
         self._senders.close()
         self._client.close()
-
-
-def _match(path: str) -> re.Match[str]:
-    match = _PATH.fullmatch(path)
-    if match is None:
-        raise ValueError("write s3://bucket or s3://bucket/prefix; a bucket has 3 to 63 characters")
-    return match
 
 
 def _parts_in(handle: Mapping[str, Json]) -> list[dict[str, Json]]:

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from channel_model import Flow
 
-from rayflume.batch import EventBatch
+from rayflume.batch import EventBatch, Extent
 from rayflume.component import Component, lookup, types_of
+from rayflume.dead_letters import DeadRows, dead_table
 from rayflume.errors import SourceFailed
 
 BATCH_BYTES = 200
@@ -27,6 +30,7 @@ class Case:
     place: Callable[[Path], object]
     rows: list[bytes]
     row_bytes: int
+    prefix: str = "host-1/part/"
 
 
 def place_logs(directory: Path) -> None:
@@ -42,6 +46,18 @@ def place_spool(directory: Path) -> None:
         os.utime(spool / f"{i}", (1_000_000 + i, 1_000_000 + i))
 
 
+DEAD = [f"_rayflume/dead_letters/0123456789abcdef-1-{i}-0.dead" for i in range(3)]
+
+
+def place_dead_letters(directory: Path) -> None:
+    for i, name in enumerate(DEAD):
+        batch = EventBatch.from_events(LINES[i * 40 : i * 40 + 40], (), (Extent("s", 0, 40, 40),))
+        table = dead_table(batch, DeadRows.all_of(batch, "no reason"), 0, 0)
+        path = directory / "lake" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_batches([table]), path, row_group_size=15)
+
+
 CASES = {
     "taildir": Case(
         {"paths": ["*.log"], "batch_bytes": BATCH_BYTES, "linger": 0}, place_logs, LINES, 10
@@ -52,6 +68,13 @@ CASES = {
         lambda directory: None,
         [b"%d" % i for i in range(120)],
         3,
+    ),
+    "dead_letters": Case(
+        {"path": "lake", "files": DEAD, "batch_bytes": BATCH_BYTES},
+        place_dead_letters,
+        LINES,
+        10,
+        "dead_letters/",
     ),
 }
 SERVERS = {"http"}
@@ -98,9 +121,9 @@ def test_s1_goes_on_where_the_channel_stands(flow: Flow, case: Case) -> None:
     assert sorted(flow.channel.arrived) == sorted(case.rows)
 
 
-def test_s1_every_stream_begins_with_the_prefix(flow: Flow) -> None:
+def test_s1_every_stream_begins_with_the_prefix(flow: Flow, case: Case) -> None:
     flow.finish()
-    assert flow.source.prefix == "host-1/part/"
+    assert flow.source.prefix == case.prefix
     assert flow.channel.positions
     assert all(name.startswith(flow.source.prefix) for name in flow.channel.positions)
 

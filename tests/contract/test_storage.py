@@ -1,4 +1,4 @@
-"""Clauses T1 to T6 of Storage, over every storage type; S3 on moto's server and on a real one."""
+"""Clauses T1 to T8 of Storage, over every storage type; S3 on moto's server and on a real one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from servers import S3Server
 
@@ -334,6 +335,86 @@ def test_t5_list_is_sorted_and_below_a_folder(lab: Lab, storage: Storage) -> Non
     assert storage.list("none") == []
 
 
+def test_t7_sizes_are_of_visible_files_and_sorted(lab: Lab, storage: Storage) -> None:
+    for path, size in {"b/2": 2, "b/1": 0, "bc/3": 70_000, "_rayflume/schema/1.json": 1}.items():
+        assert storage.create(path, b"x" * size)
+    staged(storage)
+    assert list(storage.sizes("").items()) == [
+        ("_rayflume/schema/1.json", 1), ("b/1", 0), ("b/2", 2), ("bc/3", 70_000),
+    ]  # fmt: skip
+    assert storage.sizes("b") == storage.sizes("b/") == {"b/1": 0, "b/2": 2}
+    assert storage.sizes("none") == storage.sizes("_rayflume/staging") == {}
+
+
+def test_t7_modified_knows_the_same_files(lab: Lab, storage: Storage) -> None:
+    modified = getattr(storage, "modified", None)
+    if modified is None:
+        return
+    storage.publish([staged(storage)])
+    storage.create("b/1", b"x")
+    assert list(modified("")) == list(storage.sizes(""))
+    assert list(modified("b")) == ["b/1"]
+    assert modified("b")["b/1"] > 1_600_000_000_000
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 7_000_000])
+def test_t7_open_reads_at_any_place(storage: Storage, size: int) -> None:
+    data = os.urandom(size)
+    storage.publish([staged(storage, data)])
+    with contextlib.closing(storage.open(target())) as file:
+        assert file.seek(0, os.SEEK_END) == size
+        assert file.read(10) == b""
+        for start, count in ((0, 1), (size // 2, 100_000), (size - 3, 3), (max(0, size - 9), 99)):
+            assert file.seek(max(0, start)) == file.tell()
+            assert file.read(count) == data[max(0, start) : max(0, start) + count]
+        file.seek(0)
+        assert b"".join(iter(lambda: file.read(1 << 20) or b"", b"")) == data
+
+
+def test_t7_parquet_is_read_through_open(storage: Storage) -> None:
+    table = pa.table({"n": range(100_000), "text": [str(n) * 5 for n in range(100_000)]})
+    writer = storage.stage(target(), DELIVERY)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, row_group_size=30_000)
+    writer.write(sink.getvalue())
+    storage.publish([writer.finish()])
+    with contextlib.closing(storage.open(target())) as file:
+        assert pq.ParquetFile(file).read() == table
+
+
+def test_t7_open_of_nothing_is_a_key_error(storage: Storage) -> None:
+    staged(storage)
+    for path in ("none", "no/such/folder/none", target()):
+        with pytest.raises(KeyError):
+            storage.open(path)
+
+
+def test_t8_remove_deletes_just_these_and_twice_is_once(lab: Lab, storage: Storage) -> None:
+    paths = [f"p={n % 3}/{n}" for n in range(12)]
+    for path in paths:
+        storage.create(path, b"x")
+    handle = staged(storage)
+    storage.remove(paths[:5])
+    storage.remove([*paths[2:6], "none", "no/such/folder/none", target()])
+    storage.remove([])
+    assert storage.list("") == sorted(paths[6:])
+    assert sorted(lab.files()) == sorted(paths[6:])
+    assert storage.publish([handle]) == [LANDED]
+    storage.remove([target()])
+    assert lab.open().publish([handle]) == [LOST]
+
+
+def test_t8_staged_bytes_are_never_removed(lab: Lab, storage: Storage) -> None:
+    handle = staged(storage)
+    storage.create("a", b"x")
+    hidden = str(handle.get("staged", "_rayflume/staging/x.staged"))
+    for path in (hidden, "_rayflume/staging", "../a"):
+        with pytest.raises(ValueError):
+            storage.remove(["a", path])
+    assert storage.list("") == ["a"]
+    assert storage.publish([handle]) == [LANDED]
+
+
 HOSTILE = [
     "", ".", "..", "/", "//", "a//b", "/etc/passwd", "a/", "../a", "a/..", "a/../b", "a/../../b",
     "./a", "a/.", "a/./b", "~/../a/..", "a\0b", "\0", "a\nb", "a\r", "\x1b[31m", "a/\x7f", "\t",
@@ -359,12 +440,16 @@ def test_t6_paths_that_leave_the_lake_are_refused(folder: str, lake: str, contex
         lambda: storage.publish([handle]),
         lambda: storage.create(path, b""),
         lambda: storage.read(path),
+        lambda: storage.open(path),
+        lambda: storage.remove([path]),
     ):
         with pytest.raises(ValueError):
             call()
     if folder not in {"", "a/"} and not folder.startswith("_rayflume/staging"):
         with pytest.raises(ValueError):
             storage.list(folder)
+        with pytest.raises(ValueError):
+            storage.sizes(folder)
     storage.close()
     assert not (context.directory / "lake").exists()
 

@@ -78,7 +78,7 @@ def poisoned(rows: list[bytes], kinds: list[str], seed: int) -> tuple[list[bytes
 class Pipe:
     """Put, journal, take, decode, Parquet on a local disk, in one thread."""
 
-    def __init__(self, directory: Path, **options: object) -> None:
+    def __init__(self, directory: Path, contract: str = "evolve") -> None:
         directory.mkdir()
         self.directory, self.clock = directory, ManualClock()
         channel = lookup("channel", "file").model_validate(
@@ -88,8 +88,9 @@ class Pipe:
         assert isinstance(built, JournaledChannel)
         self.channel = built
         self.channel.open()
-        form = {"type": "json", "schema": SCHEMA, **options}
-        part = lookup("sink", "parquet").model_validate({"path": "lake", "format": form})
+        form = {"type": "json", "schema": SCHEMA}
+        options = {"path": "lake", "format": form, "contract": contract}
+        part = lookup("sink", "parquet").model_validate(options)
         sink = part.build(context(directory, "lake", self.clock))
         sink.open()
 
@@ -127,13 +128,13 @@ class Pipe:
         return [row for path in paths for row in pq.ParquetFile(path).read().to_pylist()]
 
 
-@pytest.mark.parametrize("unknown", ["evolve", "ignore"])
+@pytest.mark.parametrize("contract", ["evolve", "freeze", "ignore"])
 def test_f17_what_goes_in_is_in_the_lake_or_in_the_dead_letters(
-    tmp_path: Path, unknown: str
+    tmp_path: Path, contract: str
 ) -> None:
     clean = [good(n) for n in range(scaled(20_000))]
     rows, spoilt = poisoned(clean, list(POISON), 17)
-    pipe = Pipe(tmp_path / "pipe", unknown_fields=unknown)
+    pipe = Pipe(tmp_path / "pipe", contract)
     pipe.run(rows)
     dead = pipe.dead()
     found = np.array([row["id"] for row in pipe.lake()])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pyarrow as pa
 
 from rayflume.errors import StorageUnavailable
-from rayflume.interfaces import Json, Published
+from rayflume.interfaces import Json, LakeReader, Published
 from rayflume.storage.memory import MemoryStorage, MemoryStore, MemoryWriter
 from simulation.kernel import Kernel
 
@@ -121,6 +121,15 @@ class SimStorage:
 
     def list(self, prefix: str) -> list[str]:
         return self._sim.act("list", lambda: self._inner.list(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        return self._sim.act("sizes", lambda: self._inner.sizes(prefix))
+
+    def open(self, path: str) -> LakeReader:
+        return self._sim.act("open", lambda: self._inner.open(path))
+
+    def remove(self, paths: Sequence[str]) -> None:
+        self._sim.act("remove", lambda: self._inner.remove(paths))
 
     def close(self) -> None:
         """The lake stays."""

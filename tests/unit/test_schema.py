@@ -57,8 +57,8 @@ def test_input_encodings_are_found_again_by_path() -> None:
         ({"a": "int46"}, "a: unknown type 'int46'; did you mean 'int64'?"),
         ({"a": "uint8"}, "unknown type 'uint8'"),
         (
-            {"a": {"b": "timestamp_ns"}},
-            "a.b: unknown type 'timestamp_ns'; did you mean 'timestamp_",
+            {"a": {"b": "timestamp_ps"}},
+            "a.b: unknown type 'timestamp_ps'; did you mean 'timestamp_",
         ),
         ({"a": 5}, "a: unknown type 5"),
         ({"a": None}, "a: unknown type None"),

@@ -14,7 +14,7 @@ import pytest
 from rayflume.formats import _json_read
 from rayflume.formats._json_plain import field_order, plain_rows
 from rayflume.formats.json import JsonFormat
-from rayflume.interfaces import Decoded
+from rayflume.interfaces import Contract, Decoded
 from rayflume.schema import parse_declared
 
 DECLARED = parse_declared(
@@ -52,9 +52,9 @@ def encoded(row: dict[str, object]) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode()
 
 
-def is_plain(row: bytes, *, evolve: bool = True) -> bool:
+def is_plain(row: bytes, *, strict: bool = True) -> bool:
     body = pa.array([encoded(GOOD), row], pa.binary())
-    mask = plain_rows(body, READ, evolve=evolve)
+    mask = plain_rows(body, READ, strict=strict)
     assert mask is not None and mask[0]
     return bool(mask[1])
 
@@ -111,15 +111,15 @@ def test_what_is_not(row: bytes) -> None:
 
 def test_other_fields_count_only_where_they_are_left_out() -> None:
     rows = pa.array([b'{"n":1,"x":2}', b'{"n":1,"x":[2]}'], pa.binary())
-    for evolve, expected in ((True, [False, False]), (False, [True, False])):
-        mask = plain_rows(rows, READ, evolve=evolve)
+    for strict, expected in ((True, [False, False]), (False, [True, False])):
+        mask = plain_rows(rows, READ, strict=strict)
         assert mask is not None and mask.tolist() == expected
 
 
 def test_the_order_is_the_one_that_most_rows_keep() -> None:
     rows = [b'{"a":1,"c":1}', b"no", b'{"a":1,"b":1,"c":1}', b'{"d":1}', b"[]"]
     assert field_order(rows) == ["d", "a", "b", "c"]
-    assert plain_rows(pa.array([b"no"], pa.binary()), READ, evolve=True) is None
+    assert plain_rows(pa.array([b"no"], pa.binary()), READ, strict=True) is None
 
 
 POISON: list[Callable[[bytes], bytes]] = [
@@ -147,12 +147,12 @@ def rows_with_poison(seed: int) -> list[bytes]:
     return rows
 
 
-def decoded(rows: list[bytes], *, evolve: bool) -> Decoded:
-    format_ = JsonFormat(DECLARED, evolve=evolve)
+def decoded(rows: list[bytes], contract: Contract) -> Decoded:
+    format_ = JsonFormat(DECLARED)
     body = pa.array(rows, pa.binary())
-    first = format_.decode(body, None)
+    first = format_.decode(body, None, contract)
     # A second block like the first takes another way, with the same result.
-    again = format_.decode(body, None)
+    again = format_.decode(body, None, contract)
     schema = first.table.schema
     if schema.equals(again.table.schema):
         assert again.table.equals(first.table) and again.rows == first.rows
@@ -160,9 +160,9 @@ def decoded(rows: list[bytes], *, evolve: bool) -> Decoded:
     return first
 
 
-@pytest.mark.parametrize("evolve", [True, False])
+@pytest.mark.parametrize("contract", Contract)
 def test_f17_rows_and_dead_letters_are_those_of_the_careful_way(
-    evolve: bool, monkeypatch: pytest.MonkeyPatch
+    contract: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """60 seeded blocks, decoded with and without the pass."""
     taken = 0
@@ -170,8 +170,8 @@ def test_f17_rows_and_dead_letters_are_those_of_the_careful_way(
         rows = rows_with_poison(seed)
         with monkeypatch.context() as patch:
             patch.setattr(JsonFormat, "_apart", lambda *_: None)
-            slow = decoded(rows, evolve=evolve)
-        quick = decoded(rows, evolve=evolve)
+            slow = decoded(rows, contract)
+        quick = decoded(rows, contract)
         assert quick.table.equals(slow.table), seed
         places = range(300) if slow.rows is None else slow.rows.to_pylist()
         assert (range(300) if quick.rows is None else quick.rows.to_pylist()) == places, seed
@@ -200,6 +200,6 @@ def test_f17_a_hundredth_of_bad_rows_does_not_multiply_the_reads(
 
     monkeypatch.setattr("rayflume.formats.json.read", counted)
     monkeypatch.setattr("rayflume.formats._json_scan.read", counted)
-    result = decoded(rows, evolve=True)
+    result = decoded(rows, Contract.EVOLVE)
     assert len(result.bad) == 50 and result.table.num_rows == 4_950
     assert large == [5_000, 4_950, 4_950]

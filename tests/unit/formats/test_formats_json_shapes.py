@@ -33,9 +33,9 @@ def as_body(rows: list[bytes]) -> pa.BinaryArray:
     return pa.array(rows, pa.binary())
 
 
-def read_one(row: bytes, *, evolve: bool = True) -> dict[str, object] | None:
+def read_one(row: bytes, *, strict: bool = True) -> dict[str, object] | None:
     """What a row gives in a block of rows that are written like it; None when it isn't read."""
-    found = read_shaped(as_body([row] * ROWS_MIN), KNOWN, evolve=evolve)
+    found = read_shaped(as_body([row] * ROWS_MIN), KNOWN, strict=strict)
     if found is None:
         return None
     assert found.rows.all()
@@ -108,20 +108,20 @@ def test_other_values_are_left_to_the_reader(row: bytes) -> None:
     ],
 )
 def test_fields_that_are_ignored_are_looked_at(row: bytes, is_read: bool) -> None:
-    assert read_one(row, evolve=False) == ({"n": 1} if is_read else None)
+    assert read_one(row, strict=False) == ({"n": 1} if is_read else None)
 
 
 def test_a_value_that_is_cut_off_at_the_end_of_the_block() -> None:
     rows = [b'{"n":1}'] * ROWS_MIN
     for end in (b'{"n":', b'{"n":1', b'{"n":n', b'{"n":-', b'{"n":"', b"{", b""):
-        found = read_shaped(as_body([*rows, end]), KNOWN, evolve=True)
+        found = read_shaped(as_body([*rows, end]), KNOWN, strict=True)
         assert found is not None and found.rows.tolist() == [True] * ROWS_MIN + [False]
 
 
 def test_several_shapes_in_one_block_keep_the_order_of_rows() -> None:
     kinds = [b'{"n":%d}', b'{"n":%d,"s":null}', b'{"s":"x","n":%d}', b'{ "n": %d, "s": "y" }']
     rows = [kinds[i % 4] % i for i in range(5 * ROWS_MIN)]
-    found = read_shaped(as_body(rows).slice(3), KNOWN, evolve=True)
+    found = read_shaped(as_body(rows).slice(3), KNOWN, strict=True)
     assert found is not None and found.rows.all()
     assert found.table["n"].to_pylist() == list(range(3, len(rows)))
     assert found.table["s"].to_pylist()[:4] == ["y", None, None, "x"]
@@ -186,9 +186,9 @@ def test_a_format_without_such_rows_stops_looking_for_them(monkeypatch: pytest.M
     looked: list[int] = []
     read: Callable[..., object] = _json_shapes.read_shaped
 
-    def counting(body: pa.BinaryArray, known: pa.Schema, *, evolve: bool) -> object:
+    def counting(body: pa.BinaryArray, known: pa.Schema, *, strict: bool) -> object:
         looked.append(len(body))
-        return read(body, known, evolve=evolve)
+        return read(body, known, strict=strict)
 
     monkeypatch.setattr(_json_shapes, "read_shaped", counting)
     format_ = JsonFormat(parse_declared({"o": {"u": "int64"}}))
@@ -202,6 +202,6 @@ def test_a_row_of_every_length_at_the_end_of_a_buffer() -> None:
     """The kernel checks every index: nothing behind the last row is read."""
     for length in range(40):
         rows = [b'{"s":"%s"}' % (b"x" * length)] * ROWS_MIN
-        found = read_shaped(as_body(rows), KNOWN, evolve=True)
+        found = read_shaped(as_body(rows), KNOWN, strict=True)
         assert found is not None and np.all(found.rows)
         assert found.table["s"].to_pylist() == ["x" * length] * ROWS_MIN

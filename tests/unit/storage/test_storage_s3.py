@@ -160,6 +160,27 @@ def test_throttling_is_unavailable_after_the_retries(open_s3: Open) -> None:
             publish(storage)
 
 
+def test_throttling_is_passed_over_by_the_retries(open_s3: Open) -> None:
+    for slow in ((503, error_xml("SlowDown")), (429, error_xml("TooManyRequests")), SERVER_ERROR):
+        with scripted_server(slow, slow, (200, "<ListBucketResult/>")) as server:
+            assert open_s3(server, retries=2).list("") == []
+            assert len(server.requests) == 3
+
+
+def test_an_error_inside_a_success_is_an_error(open_s3: Open) -> None:
+    with scripted_server((200, error_xml("SlowDown")), COMPLETED) as server:
+        assert publish(open_s3(server, retries=1)) == [Published.LANDED]
+        assert len(server.requests) == 2
+
+
+def test_retries_end_with_the_time_of_the_call(open_s3: Open) -> None:
+    with scripted_server((503, error_xml("SlowDown"))) as server:
+        storage = open_s3(server, retries=100, call_timeout="2s")
+        with pytest.raises(StorageUnavailable, match=r"asks to slow down|does not answer"):
+            storage.list("")
+        assert len(server.requests) < 100
+
+
 def test_t3_a_server_error_with_the_upload_still_there_is_unknown(open_s3: Open) -> None:
     with scripted_server(SERVER_ERROR, (200, "<ListPartsResult/>"), COMPLETED) as server:
         storage = open_s3(server)

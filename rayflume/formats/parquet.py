@@ -1,0 +1,40 @@
+"""Bodies that are Parquet files, each of one row."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rayflume.component import Component, Context, component, option
+from rayflume.formats._lake_types import Unfit
+from rayflume.formats._options import SCHEMA_DOC, DeclaredSchema
+from rayflume.formats._tables import ROWS_DOC, TableFormat
+from rayflume.schema import parse_declared
+
+BODY_BYTES_MAX = 1 << 30
+
+
+@component
+class Parquet(Component):
+    """Each event's body is one whole Parquet file, with one row; its fields become columns."""
+
+    fields: DeclaredSchema | None = option(
+        SCHEMA_DOC + " Without it the columns are those of the bodies.",
+        default=None,
+        alias="schema",
+        example={"user_id": "int64", "url": "string"},
+    )
+    rows_column: str = option(ROWS_DOC, default="", example="rows")
+
+    def build(self, context: Context) -> TableFormat:
+        declared = parse_declared(self.fields) if self.fields else ()
+        return TableFormat(read, declared, self.rows_column)
+
+
+def read(data: pa.Buffer) -> pa.Table:
+    """The table of one body. Raises Unfit for one that is far larger than it looks."""
+    with pq.ParquetFile(pa.BufferReader(data)) as file:
+        groups = range(file.metadata.num_row_groups)
+        if sum(file.metadata.row_group(i).total_byte_size for i in groups) > BODY_BYTES_MAX:
+            raise Unfit(f"the body holds more than {BODY_BYTES_MAX >> 20:,} MiB")
+        return file.read(use_threads=False)
