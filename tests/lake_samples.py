@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ SCHEMA: dict[str, object] = {
     "small": "int32",
     "price": "float64",
     "ratio": "float32",
+    "amount": "decimal(18,4)",
+    "huge": "decimal(38,10)",
     "ok": "bool",
     "name": "string",
     "raw": "binary",
@@ -73,7 +76,8 @@ OPTIONS: dict[str, object] = {
 }
 COUNTRIES = ["no", "se", None, "a/b=c %41", "日本", "x:y*\\", "d\u00a0e"]
 """Values of the partition `country`: plain ones, null, and what must be escaped."""
-ROWS, DEAD = 420, 3
+ROWS = 420
+HUGE = Decimal("9999999999999999999999999999.9999999999")
 INSTANTS = [
     "0001-01-01T00:00:00Z", "1582-10-10T12:00:00.000001Z", "1883-11-18T17:00:00.5Z",
     "1969-12-31T23:59:59.999999Z", "1970-01-01T00:00:00Z", "2024-03-31T01:30:00.123456Z",
@@ -104,6 +108,8 @@ def row(n: int) -> Row:
         "small": (-(2**31), 2**31 - 1, n)[n % 3],
         "price": n / 3,
         "ratio": n / 4,
+        "amount": Decimal(n * 7919 - 1_000_000).scaleb(-4),
+        "huge": HUGE if n % 2 else -HUGE + n,
         "ok": n % 2 == 0,
         "name": ("", f"né {n}", " \t", "日本\n😀")[n % 4],
         "raw": (b"", b"abc \x01")[n % 2],
@@ -124,6 +130,8 @@ def body(n: int) -> bytes:
         fields["day"] = fields["day"].isoformat()
         fields["raw"] = fields["raw"].decode()
         fields["at"] = INSTANTS[n % len(INSTANTS)]
+        fields["amount"] = float(fields["amount"])  # a number in JSON, and text in the next line
+        fields["huge"] = str(fields["huge"])
     return json.dumps(fields, ensure_ascii=bool(n % 2)).encode()
 
 
@@ -133,7 +141,7 @@ def headers(n: int) -> dict[str, str]:
 
 
 def write_samples(lake: Path) -> None:
-    """The rows `[0, ROWS)` in three deliveries, DEAD dead letters, and one delivery that is only
+    """The rows `[0, ROWS)` in three deliveries, a dead letter in each, and one delivery only
     staged.
     """
     for first in range(3):
@@ -143,3 +151,24 @@ def write_samples(lake: Path) -> None:
         assert (manifest.written, manifest.dead) == (len(rows), 1)
     rows = range(ROWS, ROWS + 50)
     write_lake(lake, OPTIONS, [*map(body, rows)], [*map(headers, rows)], publish=False)
+
+
+WIDENED = {
+    1: Decimal("1.25"),
+    2: Decimal("-9999.99"),
+    3: Decimal("1234567890123456789012.34"),
+    4: None,
+    5: Decimal("9.99"),
+}
+
+
+def write_widened(lake: Path) -> None:
+    """The rows WIDENED, in three deliveries by sinks that declare more digits each time."""
+    for digits, rows in ((6, (1, 2)), (24, (3, 4)), (24, (5,))):
+        form = {"type": "json", "schema": {"n": "int64", "amount": f"decimal({digits},2)"}}
+        bodies = [json.dumps({"n": n, "amount": text(WIDENED[n])}).encode() for n in rows]
+        assert write_lake(lake, {"format": form}, bodies).dead == 0
+
+
+def text(value: Decimal | None) -> str | None:
+    return None if value is None else str(value)

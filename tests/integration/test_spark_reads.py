@@ -23,7 +23,17 @@ from zoneinfo import ZoneInfo
 import pyarrow.dataset as ds
 import pytest
 import yaml
-from lake_samples import EPOCH, ROWS, country_of, micros, row, write_lake, write_samples
+from lake_samples import (
+    EPOCH,
+    ROWS,
+    WIDENED,
+    country_of,
+    micros,
+    row,
+    write_lake,
+    write_samples,
+    write_widened,
+)
 from spark_session import Scan, require_java, spark_session
 
 from rayflume.clock import SystemClock
@@ -40,6 +50,8 @@ TYPES = {
     "small": "int",
     "price": "double",
     "ratio": "float",
+    "amount": "decimal(18,4)",
+    "huge": "decimal(38,10)",
     "ok": "boolean",
     "name": "string",
     "raw": "binary",
@@ -315,6 +327,16 @@ def test_a_schema_that_is_given_spares_the_merge(spark: SparkSession, grown: Pat
     given = spark.read.schema(schema).parquet(str(grown))
     merged = spark.read.option("mergeSchema", "true").parquet(str(grown))
     assert given.sort("n").collect() == merged.select(given.columns).sort("n").collect()
+
+
+def test_decimals_that_got_more_digits_are_read_together(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    write_widened(tmp_path / "lake")
+    merged = spark.read.option("mergeSchema", "true").parquet(str(tmp_path / "lake"))
+    assert dict(merged.dtypes) == {"n": "bigint", "amount": "decimal(24,2)"}
+    assert {one.n: one.amount for one in merged.collect()} == WIDENED
+    assert merged.where("amount > 5").count() == 2
 
 
 def test_a_row_that_spells_a_column_otherwise_does_not_make_the_lake_unreadable(

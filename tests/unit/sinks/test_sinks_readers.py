@@ -14,7 +14,16 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from lake_samples import ROWS, country_of, micros, row, write_lake, write_samples
+from lake_samples import (
+    ROWS,
+    WIDENED,
+    country_of,
+    micros,
+    row,
+    write_lake,
+    write_samples,
+    write_widened,
+)
 
 PARTITIONS = pa.schema([("dt", pa.string()), ("hour", pa.int32()), ("country", pa.string())])
 GROWING = {"format": {"type": "json"}}
@@ -46,6 +55,7 @@ def expected_sums() -> tuple[object, ...]:
         ROWS,
         sum(r["n"] for r in rows),
         sum(r["small"] or 0 for r in rows),
+        sum(r["amount"] or 0 for r in rows),
         pytest.approx(sum(r["price"] or 0.0 for r in rows)),
         sum(r["ts"] for r in rows),
     )
@@ -61,7 +71,7 @@ def test_files_are_what_spark_reads_without_options(lake: Path) -> None:
         schema = pq.ParquetFile(path).schema
         columns = {column.path: column for column in map(schema.column, range(len(schema)))}
         assert {c.physical_type for c in columns.values()} == {
-            "INT64", "INT32", "DOUBLE", "FLOAT", "BOOLEAN", "BYTE_ARRAY",
+            "INT64", "INT32", "DOUBLE", "FLOAT", "BOOLEAN", "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY",
         }  # fmt: skip
         for name in ("at", "ts"):
             kind = str(columns[name].logical_type)
@@ -77,9 +87,12 @@ def test_pandas_reads_the_lake(lake: Path) -> None:
         types_mapper=None, date_as_object=True, coerce_temporal_nanoseconds=False
     )
     us = table["ts"].cast(pa.int64()).to_pandas()
-    sums = len(frame), frame["n"].sum(), frame["small"].sum(), frame["price"].sum(), us.sum()
-    assert sums == expected_sums()
+    sums = [frame[name].sum() for name in ("n", "small", "amount", "price")]
+    assert (len(frame), *sums, us.sum()) == expected_sums()
     assert Counter(table["country"].to_pylist()) == expected_countries()
+    assert frame.set_index("n")["huge"].dropna().to_dict() == {
+        n: row(n)["huge"] for n in range(ROWS) if row(n)["huge"] is not None
+    }
     assert str(frame["ts"].dtype) == "datetime64[us, UTC]"
     by_n = {r["n"]: r for r in table.to_pylist()}
     assert [by_n[n]["who"] for n in range(ROWS)] == [row(n)["who"] for n in range(ROWS)]
@@ -96,18 +109,19 @@ def test_duckdb_reads_the_lake(lake: Path) -> None:
         kinds = dict(zip(rows.columns, map(str, rows.types), strict=True))
         rows.create_view("lake")
         [sums] = db.sql(
-            "select count(*), sum(n), sum(small), sum(price), sum(epoch_us(ts)) from lake"
+            """select count(*), sum(n), sum(small), sum(amount), sum(price), sum(epoch_us(ts))
+               from lake"""
         ).fetchall()
-        times = db.sql("select n, epoch_us(at) from lake order by n").fetchall()
+        times = db.sql('select n, epoch_us("at") from lake order by n').fetchall()
         nested = db.sql(
-            "select n, who, items, tags, raw, name, day from lake order by n"
+            "select n, who, items, tags, raw, name, day, huge from lake order by n"
         ).fetchall()
         countries = db.sql("select country from lake").fetchall()
     assert sums == expected_sums()
     assert kinds["ts"] == kinds["at"] == "TIMESTAMP WITH TIME ZONE"
     assert kinds["who"] == "STRUCT(id BIGINT, home STRUCT(city VARCHAR, zip VARCHAR))"
     assert [at for _, at in times] == [row(n)["at"] for n in range(ROWS)]
-    names = ("n", "who", "items", "tags", "raw", "name", "day")
+    names = ("n", "who", "items", "tags", "raw", "name", "day", "huge")
     assert nested == [tuple(row(n)[name] for name in names) for n in range(ROWS)]
     assert Counter(value for (value,) in countries) == expected_countries()
 
@@ -119,12 +133,13 @@ def test_polars_reads_the_lake(lake: Path) -> None:
         hive_schema={"dt": pl.Date, "hour": pl.Int32, "country": pl.String},
     ).collect()
     us = frame["ts"].dt.epoch("us")
-    sums = len(frame), frame["n"].sum(), frame["small"].sum(), frame["price"].sum(), us.sum()
-    assert sums == expected_sums()
+    sums = [frame[name].sum() for name in ("n", "small", "amount", "price")]
+    assert (len(frame), *sums, us.sum()) == expected_sums()
     assert frame.schema["at"] == pl.Datetime("us", "UTC")
     assert Counter(frame["country"].to_list()) == expected_countries()
     ordered = frame.sort("n")
     assert ordered["at"].dt.epoch("us").to_list() == [row(n)["at"] for n in range(ROWS)]
+    assert ordered["huge"].to_list() == [row(n)["huge"] for n in range(ROWS)]
     assert ordered["who"].to_list() == [row(n)["who"] for n in range(ROWS)]
     assert ordered["tags"].to_list() == [row(n)["tags"] for n in range(ROWS)]
 
@@ -182,3 +197,15 @@ def test_polars_merges_schemas(grown: Path) -> None:
         cast_options=pl.ScanCastOptions(missing_struct_fields="insert"),
     ).collect()
     assert {r["n"]: (r["who"], r["plan"], r["seen"]) for r in rows.to_dicts()} == GROWN
+
+
+def test_decimals_that_got_more_digits_are_read_together(tmp_path: Path) -> None:
+    write_widened(tmp_path)
+    files = sorted(map(str, tmp_path.glob("*.parquet")))
+    merged = pa.unify_schemas(map(pq.read_schema, files), promote_options="permissive")
+    assert merged.field("amount").type == pa.decimal128(24, 2)
+    rows = ds.dataset(files, schema=merged).to_table().to_pylist()
+    assert {r["n"]: r["amount"] for r in rows} == WIDENED
+    with duckdb.connect() as db:
+        found = db.read_parquet(files, union_by_name=True).select("n, amount").fetchall()
+    assert dict(found) == WIDENED
