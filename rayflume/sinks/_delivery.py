@@ -37,6 +37,10 @@ from rayflume.sinks._streams import OTHER_STREAMS, STREAMS_MAX, Origins
 _STAGE_THREADS = 4
 _KEEP_SHARE = 0.75
 _FIXED_SHARE = 0.5
+FOOTERS_FREE = 32 << 20
+"""What the footers of a delivery's files may take beside the budget, so that a small budget does
+not end all its files.
+"""
 
 Key: TypeAlias = "tuple[str, str]"
 """("rows", directory), ("dead", "") or ("poison", reason)."""
@@ -220,19 +224,20 @@ class ParquetDelivery:
             held -= self._flush(key)
             if held <= allowed * _KEEP_SHARE:
                 break
-        fixed = sum(file.held for file in self._open.values())
+        held, fixed = self._hold(), self._fixed()
         if held > allowed or fixed > allowed * _FIXED_SHARE:
             self._end_heaviest(held - allowed * _KEEP_SHARE, fixed - allowed * _FIXED_SHARE / 2)
-        self._hold()
+            self._hold()
 
     def _end_heaviest(self, excess: float, fixed_excess: float) -> None:
         """End files until so many bytes less are held, and so many less that only this frees."""
-        for key in self._largest(lambda file: file.held):
+        for key in self._largest(lambda file: file.held + file.footer_held):
             if excess <= 0 and fixed_excess <= 0:
                 return
             file = self._open[key]
-            excess -= file.buffered + file.held
-            fixed_excess -= file.held
+            fixed = file.held + file.footer_held
+            excess -= file.buffered + fixed
+            fixed_excess -= fixed
             self._finish(key)
 
     def _largest(self, size: Callable[[LakeFile], int]) -> list[Key]:
@@ -252,9 +257,15 @@ class ParquetDelivery:
         return before - file.held
 
     def _hold(self) -> int:
-        held = sum(file.buffered + file.held for file in self._open.values())
+        held = self._fixed() + sum(file.buffered for file in self._open.values())
         self._lake.budget.hold(self._delivery, held, len(self._open))
         return held
+
+    def _fixed(self) -> int:
+        """Bytes that only the end of files sets free; of footers what is above FOOTERS_FREE."""
+        files = self._open.values()
+        footers = sum(file.footer_held for file in files)
+        return sum(file.held for file in files) + max(0, footers - FOOTERS_FREE)
 
     def stage(self) -> Manifest:
         """End all files. Blocks until every byte is durable at the store."""

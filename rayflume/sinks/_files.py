@@ -27,7 +27,7 @@ from rayflume.sinks._streams import StreamRanges
 
 CHUNK_COST = 512
 """Bytes of bookkeeping per column of a chunk; counted, because chunks can have few rows."""
-WRITER_COST = 32 << 10
+WRITER_COST = 12 << 10
 GROUP_COST = 1 << 10
 """Measured: memory of an open Parquet writer, and of each column of each row group it has written,
 which it keeps for the footer.
@@ -110,14 +110,15 @@ class LakeFile:
 
     @property
     def held(self) -> int:
-        """Bytes in memory that only ending the file sets free: what the storage still holds,
-        where it tells, and what the footer will be made of.
-        """
+        """Encoded bytes that the storage still holds in memory, where it tells."""
+        return 0 if self._upload is None else int(getattr(self._upload.staged, "held_bytes", 0))
+
+    @property
+    def footer_held(self) -> int:
+        """Bytes in memory that the footer and the Bloom filters will be made of."""
         if self._upload is None:
             return 0
-        stored = int(getattr(self._upload.staged, "held_bytes", 0))
-        footer = WRITER_COST + self._groups * (GROUP_COST * self._columns + self._bloom_bytes)
-        return stored + footer
+        return WRITER_COST + self._groups * (GROUP_COST * self._columns + self._bloom_bytes)
 
     @property
     def full(self) -> bool:

@@ -176,9 +176,9 @@ class Parquet(Component):
     )
     buffer_bytes: ByteSize = option(
         "Decoded bytes that all open files may hold together, with what Parquet keeps for their "
-        "footers. Above it the largest are written as row groups, however small, and if footers "
-        "are half of it the files that have most row groups end. While one delivery is being "
-        "published the next may hold a quarter more.",
+        "footers above 32 MiB. Above it the largest are written as row groups, however small, and "
+        "if such footers are half of it the files that have most row groups end. While one "
+        "delivery is being published the next may hold a quarter more.",
         default=192 * MIB,
         ge=MIB,
     )

@@ -192,20 +192,24 @@ def test_a_bloom_filter_has_the_size_that_its_values_need(tmp_path: Path) -> Non
     assert duckdb.execute(there, ["nobody"]).fetchall() == [(False,)]
 
 
-def test_pages_and_level_are_those_asked_for(tmp_path: Path) -> None:
+def test_level_and_page_size_are_those_asked_for(tmp_path: Path) -> None:
     chance = random.Random(3)
-    bodies = [{"s": f"{chance.getrandbits(60)} and so on and so on"} for _ in range(20_000)]
+    words = [f"{chance.getrandbits(40):x}" for _ in range(300)]
+    bodies = [{"s": " ".join(chance.choices(words, k=8))} for _ in range(4000)]
     sizes = []
-    for level in (1, 12):
+    for number, options in enumerate(
+        [{}, {"codec_level": 19}, {"codec_level": 19, "page_bytes": 1024}]
+    ):
         sink = parquet(
             tmp_path,
             path=f"memory://{tmp_path.name}",
             format=form(s="string"),
             codec="zstd",
-            codec_level=level,
+            **options,
         )
-        sizes.append(deliver(sink, [rows(bodies)], f"{DELIVERY}{level}").files[0].size)
+        sizes.append(deliver(sink, [rows(bodies)], f"{DELIVERY}{number}").files[0].size)
     assert sizes[1] < 0.95 * sizes[0]
+    assert sizes[2] > 1.05 * sizes[1]
 
 
 def test_what_spark_cannot_read_is_not_written(tmp_path: Path) -> None:
@@ -367,3 +371,26 @@ def test_the_sink_tells_what_it_committed_where(tmp_path: Path) -> None:
     assert (older["partition"], older["rows"]) == ("hour=14", 1)
     assert isinstance(newest["bytes"], int) and newest["bytes"] > manifest.files[0].size
     assert sink._lake.context.metrics.snapshot()["EventTimeLagMs"] == 0
+
+
+def test_files_with_many_row_groups_end_before_their_footers_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rayflume.sinks._delivery.FOOTERS_FREE", 0)
+    sink = parquet(
+        tmp_path,
+        path=f"memory://{tmp_path.name}",
+        format=form(p="int64", s="string"),
+        partition_by=["q=%{p}"],
+        buffer_bytes="1MiB",
+        row_group_rows=2,
+        roll={"bytes": 0},
+    )
+    writer = sink.begin(DELIVERY)
+    for number in range(40):
+        bodies: list[object] = [{"p": i % 4, "s": "x" * 10} for i in range(80)]
+        writer.write(rows(bodies, at=number * 80), number * 80)
+        assert sink._lake.context.metrics.snapshot()["BufferedBytes"] <= 1 << 20
+    files = writer.stage().files
+    assert sum(file.rows for file in files) == 3200
+    assert len(files) > 4
