@@ -239,6 +239,15 @@ def test_row_groups_are_skipped_by_their_statistics(rows: DataFrame, lake: Path)
     assert (scan.files, scan.rows) == (len(files_of(lake)), 0)
 
 
+def test_every_codec_is_read(spark: SparkSession, tmp_path: Path) -> None:
+    codecs = ("snappy", "zstd", "lz4", "gzip", "none")
+    for codec in codecs:
+        bodies = [f'{{"codec":"{codec}","pad":"{"ab" * 500}"}}'.encode()] * 100
+        write_lake(tmp_path / "lake", {"format": {"type": "json"}, "codec": codec}, bodies)
+    found = spark.read.parquet(str(tmp_path / "lake")).groupBy("codec").count().collect()
+    assert {one["codec"]: one["count"] for one in found} == dict.fromkeys(codecs, 100)
+
+
 # -- what is not the lake's rows -------------------------------------------------------------------
 
 
