@@ -15,6 +15,7 @@ from rayflume.interfaces import Decoded, Format, Json, Manifest, Storage
 from rayflume.sinks._budget import Budget
 from rayflume.sinks._figures import PartitionFigures
 from rayflume.sinks._files import FileSettings, LakeFile
+from rayflume.sinks._names import told_apart
 from rayflume.sinks._placed import misplaced
 from rayflume.sinks._schema_log import SchemaLog
 from rayflume.sinks._split import Splitter
@@ -104,7 +105,9 @@ class Lake:
 
     def _decoded(self, batch: EventBatch, schema: pa.Schema | None) -> Decoded:
         part, contract = self.decoded_part(schema), self.schemas.contract
-        return self.format.decode(batch.body, part, contract)
+        decoded = self.format.decode(batch.body, part, contract)
+        splitter = self.splitter
+        return told_apart(decoded, splitter.partitioning.names, splitter.header_columns)
 
     def decoded_part(self, schema: pa.Schema | None) -> pa.Schema | None:
         """The columns that come from bodies; None when none is known yet."""

@@ -36,6 +36,7 @@ from rayflume.sinks._delivery import ParquetDelivery
 from rayflume.sinks._encoding import Columns, Encoding, level_problem
 from rayflume.sinks._files import FileSettings
 from rayflume.sinks._lake import DeadLetterLimit, Lake, RollSettings
+from rayflume.sinks._names import folded_twice
 from rayflume.sinks._rebuild import rebuild
 from rayflume.sinks._schema_log import SchemaLog
 from rayflume.sinks._split import Splitter
@@ -212,10 +213,9 @@ class Parquet(Component):
     @field_validator("partition_by")
     @classmethod
     def _patterns(cls, value: list[str]) -> list[str]:
-        names = [pattern.name for pattern in Partitioning(value).patterns if pattern.name]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"the partition name {name!r} is there twice")
+        twice = folded_twice(Partitioning(value).names)
+        if twice:
+            raise ValueError(f"the partition name {twice!r} is there twice (Spark ignores case)")
         return value
 
     @field_validator("time_zone")
@@ -247,9 +247,9 @@ class Parquet(Component):
                 "partition_by has time escapes, but event_time is null: name the column or header "
                 "that holds the time of the event"
             )
-        twice = {n for n in self.header_columns if self.header_columns.count(n) > 1}
+        twice = folded_twice(self.header_columns)
         if twice:
-            raise ValueError(f"header_columns names {sorted(twice)[0]!r} twice")
+            raise ValueError(f"header_columns names {twice!r} twice (Spark ignores case)")
         return self
 
     def check(self, context: Context) -> list[str]:
@@ -324,15 +324,16 @@ class Parquet(Component):
         declared = form.declared
         if declared is None:
             return
+        columns = {name.casefold() for name in declared.names}
         for name in self.header_columns:
-            if name in declared.names:
+            if name.casefold() in columns:
                 raise OptionError(
                     f"header_columns: {name!r} is also a column of the format; rename one of them"
                 )
-        for pattern in Partitioning(self.partition_by).patterns:
-            if pattern.name in declared.names:
+        for name in Partitioning(self.partition_by).names:
+            if name.casefold() in columns:
                 raise OptionError(
-                    f"partition_by: {pattern.name!r} is also a column of the format, and readers "
+                    f"partition_by: {name!r} is also a column of the format, and readers "
                     f"cannot tell them apart; name the partition otherwise"
                 )
         problem = self._splitter().misfit(declared) or self._encoding().misfit(declared)
