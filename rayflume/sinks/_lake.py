@@ -16,6 +16,7 @@ from rayflume.sinks._budget import Budget
 from rayflume.sinks._complete import Noting
 from rayflume.sinks._figures import PartitionFigures
 from rayflume.sinks._files import FileSettings, LakeFile
+from rayflume.sinks._names import told_apart
 from rayflume.sinks._placed import misplaced
 from rayflume.sinks._schema_log import SchemaLog
 from rayflume.sinks._split import Splitter
@@ -35,7 +36,10 @@ class RollSettings:
 
 @dataclass(frozen=True)
 class Lake:
-    """Storage, schema, format and settings. Thread-safe."""
+    """Storage, schema, format and settings. Thread-safe.
+
+    `left_out`: names that fields of bodies cannot have as columns: a table's partitions.
+    """
 
     context: Context
     storage: Storage
@@ -46,6 +50,7 @@ class Lake:
     roll: RollSettings
     budget: Budget
     limit: DeadLetterLimit
+    left_out: frozenset[str] = frozenset()
     figures: PartitionFigures = field(default_factory=PartitionFigures)
     noting: Noting | None = None
     """What markers of complete partitions need to know; None when there are none."""
@@ -86,6 +91,7 @@ class Lake:
         while True:
             version, schema = self.schemas.current()
             decoded = self._decoded(batch, schema)
+            self._check_partitions(decoded)
             self.schemas.agree(self._new_fields(decoded))
             if self.schemas.current()[0] == version:
                 return version, self._usable(schema), decoded
@@ -102,7 +108,9 @@ class Lake:
 
     def _decoded(self, batch: EventBatch, schema: pa.Schema | None) -> Decoded:
         part, contract = self.decoded_part(schema), self.schemas.contract
-        return self.format.decode(batch.body, part, contract)
+        decoded = self.format.decode(batch.body, part, contract)
+        splitter = self.splitter
+        return told_apart(decoded, splitter.partitioning.names, splitter.header_columns)
 
     def decoded_part(self, schema: pa.Schema | None) -> pa.Schema | None:
         """The columns that come from bodies; None when none is known yet."""
@@ -112,11 +120,21 @@ class Lake:
         return pa.schema(kept) if kept else None
 
     def _new_fields(self, decoded: Decoded) -> pa.Schema:
-        headers = self.splitter.header_columns
-        fields = [f for f in decoded.table.schema if f.name not in headers]
+        without = {*self.splitter.header_columns, *self.left_out}
+        fields = [f for f in decoded.table.schema if f.name not in without]
         if not fields:
             return pa.schema([])
         return self._with_headers(fields)
+
+    def _check_partitions(self, decoded: Decoded) -> None:
+        """Raises SinkParked when a partition reads a field that is left out for its name."""
+        for name in self.left_out.intersection(decoded.table.schema.names):
+            if name in self.splitter.partitioning.fields:
+                raise SinkParked(
+                    f"partition_by: the partition {name!r} reads the field {name!r} of the bodies, "
+                    "and a table cannot have two columns of one name: name the partition "
+                    f"otherwise, as in {name}_key=%{{{name}}}"
+                )
 
     def _with_headers(self, fields: list[pa.Field]) -> pa.Schema:
         headers = [pa.field(name, pa.string()) for name in self.splitter.header_columns]
