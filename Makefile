@@ -18,7 +18,7 @@ FAULTS ?= 200
 ROWS ?= 2000000
 STORE ?= both
 PYTEST := $(BIN)/python -m pytest
-LONG := integration or exhaustive or ray or s3 or spark or slow
+LONG := integration or exhaustive or hdfs or ray or s3 or spark or slow
 PATHS := rayflume tests bench jobs notebooks
 
 .PHONY: help install demo test test-unit test-rest test-all simulate chaos lint format docs bench scale clean
@@ -104,5 +104,5 @@ scale: $(STAMP)
 	$(BIN)/python -m bench.scale
 
 clean:
-	rm -rf demo bench/data chaos-results .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf demo bench/data chaos-results tests/support/hdfs/target .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find $(PATHS) -name __pycache__ -type d -prune -exec rm -rf {} +

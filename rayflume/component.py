@@ -38,6 +38,7 @@ FOLDERS = {
     "selector": "selectors",
     "format": "formats",
     "storage": "storage",
+    "table": "tables",
 }
 """Kind of part -> folder of the package that holds its types."""
 LOCAL_PATH = {"local_path": True}

@@ -19,6 +19,7 @@
         ├── StorageDenied    wrong credentials, missing bucket, no permission
         ├── LakeDamaged      a lake file is not what its name or its record says
         ├── TargetTaken      a lake file of that name exists and is not of this delivery
+        ├── TableRefused     the table cannot have what the sink must commit, or cannot tell
         ├── SinkParked       the dead-letter limit was passed; rows are kept
         └── SourceFailed     the input cannot be read on
 
@@ -132,6 +133,12 @@ class LakeDamaged(Fatal):
 
 class TargetTaken(Fatal):
     """A lake file of that name exists and does not belong to this delivery."""
+
+
+class TableRefused(Fatal):
+    """The table's columns, partitions or properties do not suit the sink, or the table cannot tell
+    any more whether it has a delivery.
+    """
 
 
 class SinkParked(Fatal):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rayflume.interfaces import Storage
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_TYPES = {"": "local", "file": "local", "s3a": "s3", "s3n": "s3"}
+_TYPES = {"": "local", "file": "local", "s3a": "s3", "s3n": "s3", "viewfs": "hdfs"}
 """Schemes that are not the name of their type; Hadoop users write `s3a://`."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hdfs_servers import Hdfs, hdfs_cluster, require
 from ray_nodes import RayNodes, three_nodes
 from servers import S3Server, moto_server, weed_server
 
@@ -54,6 +55,23 @@ def weed_s3() -> Iterator[S3Server]:
     """A real S3 server that checks credentials, one for the run."""
     with weed_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def hdfs_of_run() -> Iterator[Hdfs]:
+    """The one HDFS of the run."""
+    require()
+    with hdfs_cluster() as hdfs:
+        yield hdfs
+
+
+@pytest.fixture
+def hdfs(hdfs_of_run: Hdfs) -> Hdfs:
+    """A name node and a data node, whatever the test before did to them: `hdfs.lake()` is a fresh
+    directory.
+    """
+    hdfs_of_run.start()
+    return hdfs_of_run
 
 
 @pytest.fixture(scope="session")

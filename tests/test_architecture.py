@@ -45,6 +45,8 @@ MAY_IMPORT = {
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,
     "lake": CONTRACTS,
+    "table": {"component", "errors", "interfaces", "lake"},
+    "tables": CONTRACTS | {"table"},
     "tombstones": CONTRACTS,
     "delivery": CONTRACTS,
     "flow": CONTRACTS | {"delivery"},
@@ -53,10 +55,10 @@ MAY_IMPORT = {
     "selectors": CONTRACTS,
     "channels": CONTRACTS | {"journal"},
     "formats": CONTRACTS | {"kernels"},
-    "sinks": CONTRACTS | {"lake", "tombstones"},
+    "sinks": CONTRACTS | {"lake", "table", "tombstones"},
     "maintenance": CONTRACTS | {"kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
     "config": CONTRACTS,
-    "agent": CONTRACTS | {"flow", "delivery", "config", "journal", "lake", "maintenance"},
+    "agent": CONTRACTS | {"flow", "delivery", "config", "journal", "lake", "maintenance", "table"},
     "cli": CONTRACTS | {"flow", "config", "journal", "lake", "agent", "maintenance", "__init__"},
     "demo": set(),
     "demo_lake": {"cli", *GROUND},
@@ -93,7 +95,7 @@ def modules(*folders: str) -> list[Path]:
     found = [path for name in folders for path in (ROOT / name).rglob("*.py")]
     written = ROOT / "bench" / "data"  # by the bench: input, and environments of other tools
     found = [path for path in found if not path.is_relative_to(written)]
-    return sorted(path for path in found if "__pycache__" not in path.parts)
+    return sorted(path for path in found if not {"__pycache__", "target"} & set(path.parts))
 
 
 def name_of(path: Path) -> str:

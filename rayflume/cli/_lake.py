@@ -84,4 +84,6 @@ def _of_sink(plan: AgentPlan, sink: str | None) -> LakePlace:
         known = list(lakes)
         hint = nearest(sink, known) if known else ""
         raise ConfigError(f"{plan.file} has no sink {sink!r} with a lake{hint}")
-    return LakePlace(lakes[sink].path, dict(lakes[sink].storage), plan.directory)
+    found = lakes[sink]
+    table = getattr(found, "table", None)
+    return LakePlace(found.path, dict(found.storage), plan.directory, table)

@@ -72,6 +72,10 @@ def compact(
     milliseconds per merged file, a reader of the plain path may see rows twice, and one that has
     listed the files before may find them gone: read a table format where that matters.
 
+    A Delta or Iceberg table is compacted by the format's own means, in commits; of the options only
+    --target counts then, and what is replaced stays until the table's own clean-up. For an Iceberg
+    table name the --config, which has its catalog.
+
     Merged files are made in the temporary folder (TMPDIR), which must have room for one of them per
     partition at work. Columns that came later are null in the rows from before; a sort order is
     kept within row groups. Files of others than rayflume are left alone.
@@ -93,6 +97,8 @@ def compact(
     )
     if address is None:
         spare_pandas()
+    if address is None and _compacted_table(lake, options, as_json=as_json):
+        return
     done = _run(address, lake, options, quiet=as_json)
     if as_json:
         say_json([_as_object(one) for one in done])
@@ -100,6 +106,22 @@ def compact(
         say(_sum(done, dry_run))
     if any(one.problem for one in done):
         raise typer.Exit(1)
+
+
+def _compacted_table(lake: LakePlace, options: CompactOptions, *, as_json: bool) -> bool:
+    """Whether the lake is a table; it is compacted then, and what was done is told."""
+    from rayflume.agent.lakes import compacted_table
+
+    if options.dry_run:
+        return False  # a table is refused there
+    done = compacted_table(lake, options.target_bytes)
+    if done is None:
+        return False
+    if as_json:
+        say_json([{"files_before": done.removed, "files_after": done.added}])
+    else:
+        say(f"the table was compacted: {done.removed:,} files -> {done.added:,}")
+    return True
 
 
 def _parsed(parse: Callable[[object], int], name: str, text: str) -> int:

@@ -149,7 +149,7 @@ def _number(values: npt.NDArray[np.uint8], place: int, end: int) -> tuple[int, i
     while place < end:
         digit = int(values[place]) - _ZERO
         if 0 <= digit <= 9:
-            # More than 18 digits may overflow here; then nobody reads it.
+            # 19 digits may overflow into the sign, more of them anywhere; then nobody reads it.
             amount = 10 * amount + digit
         elif digit == _POINT - _ZERO and point < 0:
             point = place
@@ -164,6 +164,15 @@ def _number(values: npt.NDArray[np.uint8], place: int, end: int) -> tuple[int, i
         # An integer has no negative zero; a double has.
         return _NOT_PLAIN, 0, 0, 0
     return place, -amount if negative else amount, whole + max(decimals, 0), decimals
+
+
+@step
+def _whole(amount: int, digits: int, decimals: int, first: int) -> bool:
+    """Whether a number is an integer that fits into an int64; `first` is its first byte."""
+    if decimals >= 0 or digits <= _DIGITS_MAX:
+        return decimals < 0
+    # One digit more fits if it left the sign as it was.
+    return digits == _DIGITS_MAX + 1 and (amount < 0) == (first == _MINUS)
 
 
 @step
@@ -221,7 +230,7 @@ def read_rows(
                     integers[slot, row] = word == 1
             else:
                 place, amount, digits, decimals = _number(values, start, end)
-                if kind == INTEGER and decimals < 0 and digits <= _DIGITS_MAX:
+                if kind == INTEGER and _whole(amount, digits, decimals, values[start]):
                     integers[slot, row] = amount
                 elif kind == DOUBLE and digits <= _EXACT_DIGITS and decimals < len(_POWERS):
                     doubles[slot, row] = amount / _POWERS[max(decimals, 0)]

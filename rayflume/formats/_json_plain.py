@@ -103,7 +103,9 @@ def _value(kind: pa.DataType, depth: int) -> str:
     if pa.types.is_null(kind):
         return "null"
     if pa.types.is_integer(kind):
-        return f"-?(?:0|[1-9][0-9]{{0,{8 if kind.bit_width <= 32 else 17}}})"
+        if kind.bit_width <= 32:
+            return "-?(?:0|[1-9][0-9]{0,8})"
+        return "-?(?:0|[1-9][0-9]{0,17}|[1-8][0-9]{18})"
     if pa.types.is_decimal(kind):
         return _decimal(kind)
     return _STRING if pa.types.is_string(kind) else _NUMBER

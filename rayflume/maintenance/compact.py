@@ -75,8 +75,8 @@ class State(StrEnum):
 @dataclass(frozen=True)
 class Compacted:
     """One partition. Files and bytes of rows, before and after; `rows` that were written anew;
-    `switch_ms`: the longest time in which a reader could see rows twice. `problem`: why some or all
-    of it was left as it was.
+    `switch_ms`: the longest switch; a reader could see rows twice for no longer. `problem`: why
+    some or all of it was left as it was.
     """
 
     partition: str

@@ -8,6 +8,7 @@ must be old enough one by one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -22,10 +23,10 @@ DAY_MS = 24 * HOUR_MS
 SMALL = 0.75
 """A file below this share of the target is small."""
 FULL = 1.1
-"""What a merged file may have of the target, judged by the sizes of what it is made of."""
+"""What merged files may have of the target on average, judged by what they are made of."""
 FILES_MAX = 200
 """Merged at once. They are removed one by one on some stores, and readers see their rows twice
-meanwhile; 1,000 took over a second on a busy disk.
+meanwhile.
 """
 MARKER = "_SUCCESS"
 
@@ -116,18 +117,21 @@ def closed_files(
 
 
 def groups(files: Mapping[str, int], options: CompactOptions) -> list[Group]:
-    """Which of these files of one partition become one. No file is in two groups."""
+    """Which of these files of one partition become one. No file is in two groups.
+
+    The groups are about the same size: filled one after the other the last would be a small file
+    again, in every partition.
+    """
     small = sorted((p for p, size in files.items() if size < options.small_bytes), key=_order)
-    found: list[list[str]] = [[]]
-    filled = 0
+    total = max(1, sum(files[path] for path in small))
+    count = math.ceil(total / (options.target_bytes * FULL))
+    found: list[list[str]] = [[] for _ in range(count)]
+    before = 0
     for path in small:
-        full = filled + files[path] > options.target_bytes * FULL or len(found[-1]) == FILES_MAX
-        if full and found[-1]:
-            found.append([])
-            filled = 0
-        found[-1].append(path)
-        filled += files[path]
-    return [Group(tuple(g), sum(files[path] for path in g)) for g in found if len(g) > 1]
+        found[(2 * before + files[path]) * count // (2 * total + 1)].append(path)
+        before += files[path]
+    split = [g[i : i + FILES_MAX] for g in found for i in range(0, len(g), FILES_MAX)]
+    return [Group(tuple(g), sum(files[path] for path in g)) for g in split if len(g) > 1]
 
 
 def _order(path: str) -> tuple[str, int, int, str]:

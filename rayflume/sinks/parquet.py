@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, tzinfo
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
@@ -29,7 +29,7 @@ from rayflume.interfaces import (
     StagedFile,
     Storage,
 )
-from rayflume.lake import storage_for, storage_options, storage_type
+from rayflume.lake import storage_for, storage_type
 from rayflume.sinks._bucket import Partitioning, Rounding
 from rayflume.sinks._budget import Budget
 from rayflume.sinks._delivery import ParquetDelivery
@@ -40,6 +40,8 @@ from rayflume.sinks._names import folded_twice
 from rayflume.sinks._rebuild import rebuild
 from rayflume.sinks._schema_log import SchemaLog
 from rayflume.sinks._split import Splitter
+from rayflume.sinks._table import TableCommits
+from rayflume.table import Table, TableOptions, place_of
 from rayflume.units import ByteSize, Millis
 
 MIB = 1 << 20
@@ -84,7 +86,7 @@ class Parquet(Component):
     staged: ClassVar[bool] = True
 
     path: str = option(
-        "The lake: a directory, or s3://bucket/prefix.",
+        "The lake: a directory, s3://bucket/prefix, or hdfs://host:port/path.",
         example="lake/clicks",
         min_length=1,
         json_schema_extra=LOCAL_PATH,
@@ -95,6 +97,13 @@ class Parquet(Component):
     )
     format: Annotated[Component, nested("format")] = option(
         "How bodies become columns: a format's type and its options.", example={"type": "text"}
+    )
+    table: Annotated[Component | None, nested("table")] = option(
+        "Makes the lake a table: each delivery becomes part of it in one commit. Read such a lake "
+        "through the table, for files are there a moment before it names them. `partition_by` then "
+        "needs names, which become columns. Default: a plain lake.",
+        default=None,
+        example={"type": "delta"},
     )
     contract: Contract = option(
         "What becomes of a field that the lake's schema does not name, at the top or inside a "
@@ -250,7 +259,7 @@ class Parquet(Component):
         made at start.
         """
         try:
-            storage_options(self.path, self.storage)
+            self.table_over(context)
             self._check_columns(self.format.build(context))
             if storage_type(self.path) == "local":
                 return _unwritable(context.path(self.path.removeprefix("file://")))
@@ -289,9 +298,27 @@ class Parquet(Component):
             RollSettings(self.roll.rows, self.max_open_files, _uploads_max(), fail),
             Budget(self.buffer_bytes, context.metrics),
             DeadLetterLimit(self.dead_letter_limit),
+            frozenset(self._partition_names()) if self.table else frozenset(),
         )
+        table = self.table_over(context)
         limits = DeliveryLimits(self.delivery_bytes, 0, self.roll.age, self.roll.idle)
-        return ParquetSink(lake, limits)
+        return ParquetSink(lake, limits, None if table is None else TableCommits(table, lake))
+
+    def _partition_names(self) -> tuple[str, ...]:
+        return tuple(pattern.name for pattern in Partitioning(self.partition_by).patterns)
+
+    def table_over(self, context: Context) -> Table | None:
+        """The table; None for a plain lake. Raises OptionError, also for the storage's options."""
+        names = self._partition_names()
+        place = place_of(self.path, self.storage, context, names)
+        if self.table is None:
+            return None
+        if "" in names:
+            raise OptionError(
+                f"partition_by: a table needs names, and {self.partition_by[names.index('')]!r} "
+                "has none: write name=pattern, as in dt=%Y-%m-%d"
+            )
+        return cast("TableOptions", self.table).over(place)
 
     def _check_columns(self, form: Format) -> None:
         declared = form.declared
@@ -332,9 +359,12 @@ class ParquetSink:
 
     staged: ClassVar[bool] = True
 
-    def __init__(self, lake: Lake, limits: DeliveryLimits) -> None:
+    def __init__(
+        self, lake: Lake, limits: DeliveryLimits, table: TableCommits | None = None
+    ) -> None:
         self._lake = lake
         self._limits = limits
+        self._table = table
 
     @property
     def storage(self) -> Storage:
@@ -347,6 +377,8 @@ class ParquetSink:
         """
         self._lake.storage.check()
         self._lake.schemas.open(self._lake.declared_columns())
+        if self._table is not None:
+            self._table.open()
         self._lake.format.prepare()
 
     def begin(self, delivery: str) -> DeliveryWriter:
@@ -355,6 +387,9 @@ class ParquetSink:
     def publish(self, manifest: Manifest) -> list[StagedFile]:
         """As K1. A file that is gone, but which a tombstone names, had been published."""
         if not manifest.files:
+            return []
+        if self._table is not None and self._table.has(manifest):
+            self._note_published(manifest)
             return []
         outcomes = self._lake.storage.publish([file.handle for file in manifest.files])
         lost = [
@@ -367,9 +402,14 @@ class ParquetSink:
             gone = tombstones.removed(self._lake.storage, [file.target for file in lost])
             lost = [file for file in lost if file.target not in gone]
         if not lost:
-            self._lake.limit.published(manifest.delivery)
-            self._lake.published(manifest)
+            if self._table is not None:
+                self._table.add(manifest)
+            self._note_published(manifest)
         return lost
+
+    def _note_published(self, manifest: Manifest) -> None:
+        self._lake.limit.published(manifest.delivery)
+        self._lake.published(manifest)
 
     def rebuild(
         self,
@@ -395,6 +435,8 @@ class ParquetSink:
         return self._lake.describe()
 
     def close(self) -> None:
+        if self._table is not None:
+            self._table.close()
         self._lake.storage.close()
 
 

@@ -6,7 +6,6 @@ for ever: a channel that has once taken a row never takes it again.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 from rayflume.batch import EventBatch, Extent, body_offsets
 from rayflume.component import LOCAL_PATH, Component, Context, component, option
 from rayflume.errors import SourceFailed
-from rayflume.interfaces import Json, Storage, StreamPosition
+from rayflume.interfaces import Json, LakeReader, Storage, StreamPosition
 from rayflume.lake import storage_for
 from rayflume.units import ByteSize
 
@@ -73,8 +72,8 @@ class _Part:
 
 
 class DeadLettersSource:
-    """Hands out files one after the other. Implements interfaces.PollableSource. A file is in
-    memory while it is read, as Parquet, and one row group of it decoded.
+    """Hands out files one after the other. Implements interfaces.PollableSource. One row group at a
+    time is in memory.
     """
 
     prefix = PREFIX
@@ -91,7 +90,7 @@ class DeadLettersSource:
         """Rows of the files that were opened."""
         self._at = 0
         """Files before this one are handed out to their ends."""
-        self._opened: tuple[str, pq.ParquetFile] | None = None
+        self._opened: tuple[str, pq.ParquetFile, LakeReader] | None = None
         self._part: _Part | None = None
 
     def start(self, positions: Mapping[str, StreamPosition]) -> None:
@@ -108,7 +107,7 @@ class DeadLettersSource:
             if part is not None:
                 return self._batch(file, part)
             self._at += 1
-            self._opened = self._part = None
+            self._close()
         return None
 
     def _batch(self, file: str, part: _Part) -> EventBatch:
@@ -144,15 +143,22 @@ class DeadLettersSource:
 
     def _open(self, file: str) -> pq.ParquetFile:
         if self._opened is None or self._opened[0] != file:
-            self._part = None
+            self._close()
             try:
-                data = self._storage.read(file)
-                self._opened = file, pq.ParquetFile(io.BytesIO(data))
+                reader = self._storage.open(file)
             except KeyError:
                 raise SourceFailed(f"{file} is not in the lake any more") from None
-            except pa.ArrowException as error:
+            try:
+                self._opened = file, pq.ParquetFile(reader), reader
+            except (pa.ArrowException, OSError) as error:
+                reader.close()
                 raise SourceFailed(_unreadable(file, error)) from error
         return self._opened[1]
+
+    def _close(self) -> None:
+        if self._opened is not None:
+            self._opened[2].close()
+        self._opened = self._part = None
 
     def _read(self, file: str, opened: pq.ParquetFile, group: int) -> pa.RecordBatch:
         try:
@@ -194,7 +200,7 @@ class DeadLettersSource:
         return {"files": len(self._files), "files_left": len(self._files) - done}
 
     def stop(self) -> None:
-        self._opened = self._part = None
+        self._close()
         self._storage.close()
 
 

@@ -252,17 +252,23 @@ class LocalStorage:
         return dict(sorted(found.items()))
 
     def remove(self, paths: Sequence[str]) -> None:
-        """Unlink all, then sync each directory once. Blocks."""
-        for folder, names in _by_folder(paths).items():
-            with (
-                translated("delete from", f"{self._tree.base}/{'/'.join(folder)}"),
-                suppress(FileNotFoundError),
-                self._tree.directory(folder) as fd,
-            ):
-                for name in names:
-                    with suppress(FileNotFoundError):
-                        os.unlink(name, dir_fd=fd)
-                os.fsync(fd)
+        """Move all out of sight, sync each directory once, then unlink. Blocks.
+
+        Measured: unlinking a small file that is on the disk takes some 3 ms, renaming it 15 us, so
+        readers see all of them go at nearly one moment.
+        """
+        below = _by_folder(paths)
+        with (
+            translated("delete from", str(self._tree.base)),
+            self._tree.directory(_STAGING, make=True) as hidden,
+        ):
+            moved: list[str] = []
+            for folder, names in below.items():
+                with suppress(FileNotFoundError), self._tree.directory(folder) as fd:
+                    moved += [m for name in names if (m := _hide(fd, name, hidden))]
+                    os.fsync(fd)
+            for name in moved:
+                os.unlink(name, dir_fd=hidden)
 
     def close(self) -> None:
         """Nothing stays open between calls."""
@@ -353,16 +359,29 @@ def _try_link(fd: int, name: str, base: str) -> None:
 
 
 def _remove_forgotten(fd: int, new: str) -> None:
-    """Delete what dead processes left of `check` and `create`: files that live for a moment, but
-    are an hour older than the new one by the file system's own clock.
+    """Delete what dead processes left of `check`, `create` and `remove`: files that live for a
+    moment, but are an hour older than the new one by the file system's own clock.
     """
     newest = os.stat(new, dir_fd=fd).st_mtime
     for name, is_directory in entries_of(fd):
-        if is_directory or not name.startswith(("check-", "create-")):
+        if is_directory or not name.startswith(("check-", "create-", "remove-")):
             continue
         with suppress(FileNotFoundError):
             if os.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime < newest - _FORGOTTEN_S:
                 os.unlink(name, dir_fd=fd)
+
+
+def _hide(fd: int, name: str, hidden: int) -> str:
+    """Move a file among the staged ones, under a name of its own; "" when it is gone already."""
+    found = size_of(fd, name, name)
+    if found == -1:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    new = f"remove-{secrets.token_hex(8)}"
+    try:
+        os.rename(name, new, src_dir_fd=fd, dst_dir_fd=hidden)
+    except FileNotFoundError:
+        return ""
+    return new
 
 
 def _new_file(fd: int, name: str) -> FileIO:

@@ -1,9 +1,11 @@
-"""The clauses of Sink and DeliveryWriter, over every type in `rayflume/sinks/`."""
+"""The clauses of Sink and DeliveryWriter, over every type in `rayflume/sinks/`, and over lakes that
+are tables of every type in `rayflume/tables/`.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,17 +29,32 @@ OPTIONS: dict[str, dict[str, object]] = {
 MakeSink = Callable[[], Sink]
 
 
-@pytest.fixture(params=types_of("sink"))
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> MakeSink:
-    cls = lookup("sink", request.param)
+def table_options(kind: str, tmp_path: Path) -> dict[str, object]:
+    if kind == "iceberg":
+        catalog = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db"}
+        return {"type": kind, "name": "web.rows", "catalog": catalog}
+    return {"type": kind}
+
+
+@pytest.fixture(params=[*types_of("sink"), *(f"parquet {name}" for name in types_of("table"))])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeSink]:
+    name, _, table = request.param.partition(" ")
+    cls = lookup("sink", name)
+    options = dict(OPTIONS.get(name, {}))
+    if table:
+        options["table"] = table_options(table, tmp_path)
+    made: list[Sink] = []
 
     def build() -> Sink:
         context = Context("agent", "out", ManualClock(), Metrics(), tmp_path)
-        sink: Sink = cls.model_validate(OPTIONS.get(request.param, {})).build(context)
+        sink: Sink = cls.model_validate(options).build(context)
         sink.open()
+        made.append(sink)
         return sink
 
-    return build
+    yield build
+    for sink in made:
+        sink.close()
 
 
 def some(first: int, count: int) -> EventBatch:

@@ -1,4 +1,6 @@
-"""Clauses T1 to T8 of Storage, over every storage type; S3 on moto's server and on a real one."""
+"""Clauses T1 to T8 of Storage, over every storage type; S3 on moto's server and on a real one, HDFS
+on a real name node and data node.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hdfs_servers import Hdfs
 from servers import S3Server
 
 from rayflume.component import Context, types_of
@@ -113,12 +116,36 @@ class S3Lab(Lab):
         )
 
 
+@dataclass
+class HdfsLab(Lab):
+    server: Hdfs | None = None
+
+    @property
+    def base(self) -> str:
+        return "/" + self.path.split("/", 3)[3]
+
+    def files(self) -> dict[str, bytes]:
+        assert self.server is not None
+        found = self.server.files(self.base)
+        return {k: v for k, v in found.items() if not k.startswith("_rayflume/staging/")}
+
+    def put(self, path: str, data: bytes) -> None:
+        assert self.server is not None
+        with self.server.admin.create(f"{self.base}/{path}") as file:
+            file.write(data)
+
+    def lose(self, handle: Mapping[str, Json]) -> None:
+        assert self.server is not None
+        assert self.server.admin.delete(f"{self.base}/{handle['staged']}")
+
+
 @pytest.fixture(
     params=[
         "local",
         "memory",
         pytest.param("moto", marks=pytest.mark.s3),
         pytest.param("weed", marks=pytest.mark.s3),
+        pytest.param("hdfs", marks=pytest.mark.hdfs),
     ]
 )
 def lab(request: pytest.FixtureRequest, context: Context, tmp_path: Path) -> Iterator[Lab]:
@@ -129,6 +156,9 @@ def lab(request: pytest.FixtureRequest, context: Context, tmp_path: Path) -> Ite
             made = LocalLab(str(tmp_path / "new" / "lake"), context)
         elif kind == "memory":
             made = MemoryLab(f"memory://{tmp_path}".replace(":///", "://"), context)
+        elif kind == "hdfs":
+            cluster: Hdfs = request.getfixturevalue("hdfs")
+            made = HdfsLab(cluster.lake(), context, server=cluster)
         else:
             server: S3Server = request.getfixturevalue(f"{kind}_s3")
             client = stack.enter_context(contextlib.closing(server.client()))
@@ -167,7 +197,7 @@ def together(*calls: Callable[[], object]) -> list[object]:
 
 
 def test_every_storage_type_is_under_contract() -> None:
-    assert types_of("storage") == ["local", "memory", "s3"]
+    assert types_of("storage") == ["hdfs", "local", "memory", "s3"]
 
 
 def test_t1_check_leaves_nothing_behind(lab: Lab, storage: Storage) -> None:
@@ -425,7 +455,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("lake", ["lake", "memory://t6", "s3://bucket/prefix"])
+@pytest.mark.parametrize("lake", ["lake", "memory://t6", "s3://bucket/prefix", "hdfs://h/a"])
 @pytest.mark.parametrize("folder", HOSTILE, ids=ascii)
 def test_t6_paths_that_leave_the_lake_are_refused(folder: str, lake: str, context: Context) -> None:
     # Paths are judged before a store is asked, so S3 needs no server here.

@@ -10,7 +10,8 @@ from rayflume.lake import storage_for, storage_options, storage_type
 @pytest.mark.parametrize(
     ("path", "kind"),
     [("lake/clicks", "local"), ("/lake", "local"), ("file:///lake", "local"), ("s3://b/p", "s3"),
-     ("s3a://b/p", "s3"), ("S3://b/p", "s3"), ("memory://x", "memory"), ("hdfs://n/p", "hdfs")],
+     ("s3a://b/p", "s3"), ("S3://b/p", "s3"), ("memory://x", "memory"), ("hdfs://n/p", "hdfs"),
+     ("viewfs://m/p", "hdfs")],
 )  # fmt: skip
 def test_the_scheme_names_the_storage(path: str, kind: str) -> None:
     assert storage_type(path) == kind
@@ -18,7 +19,7 @@ def test_the_scheme_names_the_storage(path: str, kind: str) -> None:
 
 def test_unknown_schemes_are_errors_with_the_known_ones() -> None:
     with pytest.raises(
-        ConfigError, match="unknown storage type 'gopher'; known: local, memory, s3"
+        ConfigError, match="unknown storage type 'gopher'; known: hdfs, local, memory, s3"
     ):
         storage_options("gopher://x", {})
 

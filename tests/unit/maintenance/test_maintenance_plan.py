@@ -42,9 +42,14 @@ def test_groups_are_about_the_target_in_the_order_of_deliveries() -> None:
     files = {path("p", n): 30 * MIB for n in (11, 2, 10, 1, 9, 3, 4)}
     found = groups(files, OPTIONS)
     assert [[int(p.split("-")[3]) for p in group.paths] for group in found] == [
-        [1, 2, 3], [4, 9, 10],
+        [1, 2, 3, 4], [9, 10, 11],
     ]  # fmt: skip
-    assert [group.bytes for group in found] == [90 * MIB, 90 * MIB]
+    assert [group.bytes for group in found] == [120 * MIB, 90 * MIB]
+
+
+def test_the_last_group_of_a_partition_is_no_small_file_again() -> None:
+    files = {path("p", n): 10 * MIB for n in range(12)}
+    assert [group.bytes for group in groups(files, OPTIONS)] == [60 * MIB, 60 * MIB]
 
 
 def test_large_files_and_single_ones_are_left() -> None:

@@ -15,7 +15,7 @@ from rayflume.component import Context
 from rayflume.errors import StorageDenied, StorageUnavailable, TargetTaken
 from rayflume.interfaces import Json, Published
 from rayflume.lake import storage_for
-from rayflume.naming import data_name
+from rayflume.naming import STAGING, data_name
 from rayflume.storage.local import Local, LocalStorage
 
 DELIVERY = "00000000000000aa-1-7"
@@ -331,3 +331,16 @@ def test_the_name_of_a_published_file_is_not_used_again(lake: Path) -> None:
         names.add(str(handle["staged"]))
         assert storage.publish([handle]) == [Published.LANDED]
     assert len(names) == 3
+
+
+def test_remove_leaves_nothing_in_staging_and_no_directory_is_moved(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "lake")
+    storage.check()
+    for name in ("p=1/a", "p=1/b", "p=2/c"):
+        storage.create(name, b"x")
+    storage.remove(["p=1/a", "p=2/c", "p=1/a"])
+    assert storage.list("") == ["p=1/b"]
+    assert list((tmp_path / "lake" / STAGING).iterdir()) == []
+    with pytest.raises(StorageDenied, match="it is a directory"):
+        storage.remove(["p=1"])
+    assert storage.list("") == ["p=1/b"]

@@ -1,0 +1,266 @@
+"""A lake as a Delta table, written with delta-rs; no Spark, no catalog.
+
+A delivery is one transaction of adds. In the same transaction it marks the slot that its id falls
+into (`_marks`), as an application transaction. delta-rs refuses a commit when another one since the
+snapshot it was made from has the same application id; so of two publishers of one delivery only one
+can land, and the other then reads that it has.
+
+After any error the table is looked at again: whether the mark is there is the only truth. A commit
+that was slow and lands later can do no harm, for a log entry is a file that is only ever created if
+absent, and the second one meets the first one's mark.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake.exceptions import (
+    CommitFailedError,
+    DeltaError,
+    DeltaProtocolError,
+    SchemaMismatchError,
+    TableNotFoundError,
+)
+from deltalake.transaction import AddAction
+
+from rayflume.component import Component, component
+from rayflume.errors import OptionError, PublishUnknown, StorageUnavailable, TableRefused
+from rayflume.naming import parse_delivery
+from rayflume.table import Addition, Compacted, TableFile, TablePlace, described, partition_values
+from rayflume.tables._columns import check_partitions, check_required, difference, plain, widest
+from rayflume.tables._marks import Slot, Verdict
+from rayflume.tables._stats import delta_stats
+from rayflume.tables._stores import delta_options, secrets_in
+
+ATTEMPTS = 5
+"""Commits that are tried at once before the lane waits, with jitter, and asks again."""
+_NOTE = "rayflume.delivery"
+
+
+@component
+class Delta(Component):
+    """The lake is a Delta table: each delivery is one commit, exactly once.
+
+    On a local disk, on S3, and on HDFS, where delta-rs has a client of its own: it finds name
+    services and the rest in HADOOP_CONF_DIR, and Kerberos tickets in the system's cache.
+
+    The table is made with the first delivery, or was there before with the same partitions. Each
+    name in `partition_by` is a column of texts; a field of a body with that name is left out.
+    Decimals have 38 digits in the table, because Delta's columns keep their type, and files may
+    have fewer.
+
+    Replaced files stay until VACUUM; it leaves `_rayflume/` alone. The log keeps at most 512 small
+    marks per journal, whatever its age; do not set `delta.setTransactionRetentionDuration`.
+    """
+
+    def over(self, place: TablePlace) -> DeltaLake:
+        """Contacts nothing. Raises OptionError for a storage that cannot have such a table."""
+        if place.storage not in ("local", "s3", "hdfs"):
+            raise OptionError(
+                f"table: a Delta table cannot be on {place.storage!r}; write to a local directory, "
+                "to S3 or to HDFS, or leave `table` out"
+            )
+        for name in ("hadoop_conf", "kerberos_principal", "kerberos_keytab", "kerberos_cache"):
+            if getattr(place.options, name, None):
+                raise OptionError(
+                    f"storage.{name}: a Delta table is reached by another client, which does not "
+                    "know it; set HADOOP_CONF_DIR and KRB5CCNAME for the agent instead"
+                )
+        return DeltaLake(place)
+
+
+class DeltaLake:
+    """A Table. Thread-safe."""
+
+    def __init__(self, place: TablePlace) -> None:
+        self._place = place
+        self._name = f"the Delta table {place.location}"
+        self._options = delta_options(place.options) if place.storage == "s3" else None
+        self._secrets = secrets_in(place.options)
+        self._lock = threading.RLock()
+        self._table: DeltaTable | None = None
+
+    def open(self, columns: pa.Schema) -> pa.Schema:
+        with self._lock:
+            table = self._fresh()
+            if table is None:
+                return pa.schema([])
+            self._check(table)
+            have = _arrow(table)
+            difference(have, widest(columns), self._name)
+            return pa.schema([f for f in have if f.name not in self._place.partitions])
+
+    def committed(self, delivery: str) -> bool:
+        with self._lock:
+            table = self._fresh()
+            return table is not None and self._has(table, delivery)
+
+    def commit(self, addition: Addition) -> None:
+        with self._lock:
+            last: Exception | None = None
+            for _attempt in range(ATTEMPTS):
+                table = self._fresh() or self._create(addition.columns)
+                if table is None:
+                    continue
+                self._check(table)
+                if self._has(table, addition.delivery):
+                    return
+                try:
+                    with self._translated("commit to"):
+                        if self._grow(table, addition.columns):
+                            continue  # that is a newer version: who may have committed before it?
+                        self._append(table, addition)
+                    return
+                except (CommitFailedError, TableNotFoundError, StorageUnavailable) as error:
+                    last = error
+            raise PublishUnknown(
+                f"{self._name}: the delivery {addition.delivery} is not in it yet "
+                f"({described(last, self._secrets) if last else 'others made it meanwhile'})"
+            ) from last
+
+    def compact(self, target_bytes: int) -> Compacted:
+        """With delta-rs's own optimize. It never disturbs appends, nor is it disturbed by them."""
+        with self._lock:
+            table = self._fresh()
+            if table is None:
+                raise TableRefused(f"{self._name} does not exist: there is nothing to compact")
+            try:
+                with self._translated("compact"):
+                    done = table.optimize.compact(target_size=target_bytes)
+            except (CommitFailedError, TableNotFoundError) as error:
+                raise StorageUnavailable(
+                    f"{self._name}: others rewrote files while it was compacted; run it again"
+                ) from error
+            finally:
+                self._table = None
+        return Compacted(int(done["numFilesRemoved"]), int(done["numFilesAdded"]))
+
+    def close(self) -> None:
+        with self._lock:
+            self._table = None
+
+    # -- the table's state -----------------------------------------------------------------------
+
+    def _fresh(self) -> DeltaTable | None:
+        """The newest version; None when there is no table. Raises StorageUnavailable."""
+        with self._translated("read"):
+            try:
+                if self._table is None:
+                    self._table = DeltaTable(self._place.location, storage_options=self._options)
+                else:
+                    self._table.update_incremental()
+            except TableNotFoundError:
+                self._table = None
+            except Exception:
+                # What it knows may be half updated.
+                self._table = None
+                raise
+        return self._table
+
+    def _has(self, table: DeltaTable, delivery: str) -> bool:
+        slot = Slot.of(delivery)
+        with self._translated("read"):
+            verdict = slot.verdict(table.transaction_version(slot.app_id))
+            if verdict is not Verdict.FORGOTTEN:
+                return verdict is Verdict.LANDED
+            if any(f"part-{delivery}-" in path for path in table.file_uris()):
+                return True
+            if any(entry.get(_NOTE) == delivery for entry in table.history()):
+                return True
+        raise TableRefused(
+            f"{self._name} cannot tell any more whether it has the delivery {delivery}: later ones "
+            "of its journal took its mark, and neither its files nor the history names it. Look "
+            "whether its rows are there; then `rayflume journal deliveries DIR --abandon "
+            f"{delivery}` ends it and keeps its rows in a file"
+        )
+
+    def _check(self, table: DeltaTable) -> None:
+        check_partitions(table.metadata().partition_columns, self._place.partitions, self._name)
+        have = _arrow(table)
+        check_required(have, self._place.partitions, self._name)
+        for name in self._place.partitions:
+            if have.field(name).type != pa.string():
+                raise TableRefused(
+                    f"the partition {name!r} of {self._name} is {have.field(name).type}, but the "
+                    "sink writes texts: make it a string, or write to another table"
+                )
+
+    def _create(self, columns: pa.Schema) -> DeltaTable | None:
+        """The new table, or that of who was faster."""
+        partitions = [pa.field(name, pa.string()) for name in self._place.partitions]
+        schema = Schema.from_arrow(pa.schema([*widest(columns), *partitions]))
+        with self._translated("create"):
+            try:
+                DeltaTable.create(
+                    self._place.location,
+                    schema=schema,
+                    partition_by=list(self._place.partitions),
+                    storage_options=self._options,
+                )
+            except (DeltaProtocolError, SchemaMismatchError):
+                raise
+            except DeltaError:
+                # It exists by now, or the answer was lost: only a look tells.
+                pass
+        return self._fresh()
+
+    def _grow(self, table: DeltaTable, columns: pa.Schema) -> bool:
+        """Add what the table lacks of the columns in a commit of its own; whether there was any."""
+        lacking = difference(_arrow(table), widest(columns), self._name)
+        if lacking.widened:
+            path, kind = lacking.widened[0]
+            raise TableRefused(
+                f"the column {'.'.join(path)!r} of {self._name} has fewer digits than {kind}, and "
+                "Delta's columns keep their type: make a new table with more digits"
+            )
+        if lacking.fields:
+            table.alter.add_columns(list(Schema.from_arrow(pa.schema(lacking.fields)).fields))
+        return bool(lacking.fields)
+
+    def _append(self, table: DeltaTable, addition: Addition) -> None:
+        slot = Slot.of(addition.delivery)
+        journal, _, _ = parse_delivery(addition.delivery)
+        table.create_write_transaction(
+            [self._add(file, addition.now_ms) for file in addition.files],
+            mode="append",
+            schema=table.schema(),
+            partition_by=list(self._place.partitions),
+            commit_properties=CommitProperties(
+                custom_metadata={_NOTE: addition.delivery, "rayflume.journal": journal},
+                app_transactions=[Transaction(slot.app_id, slot.version)],
+            ),
+        )
+
+    def _add(self, file: TableFile, now_ms: int) -> AddAction:
+        return AddAction(
+            path=file.path,
+            size=file.size,
+            partition_values=partition_values(file.path, self._place.partitions),
+            modification_time=now_ms,
+            data_change=True,
+            stats=delta_stats(file.footer),
+        )
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        """delta-rs's errors as those that say who acts; conflicts stay what they are."""
+        try:
+            yield
+        except (CommitFailedError, TableNotFoundError):
+            raise
+        except (DeltaProtocolError, SchemaMismatchError) as error:
+            raise TableRefused(
+                f"cannot {doing} {self._name}: {described(error, self._secrets)}"
+            ) from error
+        except (DeltaError, OSError) as error:
+            raise StorageUnavailable(
+                f"cannot {doing} {self._name} now: {described(error, self._secrets)}"
+            ) from error
+
+
+def _arrow(table: DeltaTable) -> pa.Schema:
+    return plain(pa.schema(table.schema().to_arrow()))
