@@ -109,7 +109,7 @@ def row(n: int) -> Row:
         "price": n / 3,
         "ratio": n / 4,
         "amount": Decimal(n * 7919 - 1_000_000).scaleb(-4),
-        "huge": HUGE if n % 2 else -HUGE + n,
+        "huge": HUGE if n % 2 else HUGE.copy_negate(),  # `-` would round it
         "ok": n % 2 == 0,
         "name": ("", f"né {n}", " \t", "日本\n😀")[n % 4],
         "raw": (b"", b"abc \x01")[n % 2],

@@ -21,6 +21,7 @@ Cast = tuple[pa.Array, "Mask | None"]
 _MIN_US, _MAX_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 """0001-01-01 to 9999-12-31, in microseconds: what Spark, Python and SQL all can show."""
 _MIN_DAY, _MAX_DAY = -719_162, 2_932_896
+_EXACT = decimal.Context(prec=2 * DIGITS_MAX)
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 _WHOLE = ("us", "ns")
 """Epochs without fractions: what is below a microsecond is not kept."""
@@ -185,14 +186,25 @@ def cast_epoch(numbers: pa.Array, epoch: str) -> Cast:
 
 def unscaled(array: pa.BinaryArray, kind: pa.Decimal128Type) -> Cast:
     """Decimals as Avro writes them, the digits as one big-endian two's complement number."""
-    limit, exact = 10**kind.precision, decimal.Context(prec=2 * DIGITS_MAX)
+    limit = 10**kind.precision
     raw = [None if v is None else int.from_bytes(v, signed=True) for v in array.to_pylist()]
     bad = np.array([value is not None and abs(value) >= limit for value in raw], dtype=np.bool_)
     values = [
-        None if value is None or wrong else decimal.Decimal(value).scaleb(-kind.scale, exact)
+        None if value is None or wrong else decimal.Decimal(value).scaleb(-kind.scale, _EXACT)
         for value, wrong in zip(raw, bad.tolist(), strict=True)
     ]
     return pa.array(values, kind), bad if bad.any() else None
+
+
+def beyond_digits(array: pa.Decimal128Array) -> Mask | None:
+    """Decimals with more digits than their type has. pyarrow's JSON reader makes them: it counts
+    the digits that are written, before it adds zeros behind the point. Parquet would store another
+    number, and Spark fails for the whole file.
+    """
+    kind = array.type
+    most = decimal.Decimal(10**kind.precision - 1).scaleb(-kind.scale, _EXACT)
+    high, low = pa.scalar(most, kind), pa.scalar(most.copy_negate(), kind)
+    return _marked(pc.and_(pc.less_equal(array, high), pc.greater_equal(array, low)))
 
 
 def cast_integers(numbers: pa.DoubleArray, kind: pa.DataType) -> tuple[pa.Array, Mask, Mask]:

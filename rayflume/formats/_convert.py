@@ -14,12 +14,14 @@ import pyarrow as pa
 
 from rayflume.formats._cast import (
     Cast,
+    beyond_digits,
     bisect_cast,
     cast_epoch,
     cast_integers,
     cast_text,
     epoch_number,
     narrow,
+    without,
 )
 from rayflume.formats._rows import Indexes, Mask
 from rayflume.schema import Column, type_name
@@ -94,7 +96,11 @@ def _convert(
     if pa.types.is_list(kind):
         return _convert_list(array, column, rows, path, misfits)
     if array.type == kind:
-        return array
+        wrong = beyond_digits(array) if pa.types.is_decimal(kind) else None
+        if wrong is None:
+            return array
+        misfits.add(wrong, rows, array, f"column {path}: {{}} is not a valid {type_name(kind)}")
+        return without(array, wrong)
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), kind)
     whole = epoch_number(column.epoch) if column.epoch else kind
