@@ -18,7 +18,7 @@ FAULTS ?= 200
 ROWS ?= 2000000
 STORE ?= both
 PYTEST := $(BIN)/python -m pytest
-LONG := integration or exhaustive or hdfs or ray or s3 or slow
+LONG := integration or exhaustive or hdfs or ray or s3 or spark or slow
 PATHS := rayflume tests bench jobs notebooks
 
 .PHONY: help install demo test test-unit test-rest test-all simulate chaos lint format docs bench scale clean

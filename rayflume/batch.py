@@ -60,13 +60,15 @@ class EventBatch:
     """Rows of events: `body` (binary, null = tombstone), `headers` by name, `extents` in row order.
 
     `more` is a map<string, string> array that takes the headers when there are more than
-    HEADERS_MAX names.
+    HEADERS_MAX names. `source`: who put them, `<host id>/<source id>`; known of rows that were
+    read from a journal.
     """
 
     body: pa.BinaryArray
     headers: Mapping[str, Header] = field(default_factory=dict)
     extents: tuple[Extent, ...] = ()
     more: pa.MapArray | None = None
+    source: str = ""
 
     @property
     def num_rows(self) -> int:

@@ -18,6 +18,7 @@ from typing import Protocol, TypeAlias
 import pyarrow as pa
 
 from rayflume.batch import EventBatch, Extent
+from rayflume.completeness import EventTimes
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 RowRange: TypeAlias = tuple[int, int]
@@ -182,7 +183,8 @@ class PutRequest:
     """A batch on its way into a channel. `payload` is `EventBatch.encode()`; `crc` its zlib.crc32
     of it.
 
-    `begins`: streams that may begin anywhere if the channel does not know them (else at 0).
+    `source`: `<host id>/<source id>`. `begins`: streams that may begin anywhere if the channel does
+    not know them (else at 0).
     `skip`: why extents before this one are missing ("" when none may be missing); only then a gap
     is crossed.
     """
@@ -271,7 +273,9 @@ class Manifest:
     """All of one delivery, as the Prepared record keeps it.
 
     `rows == written + dead + filtered` is checked by the channel against the rows it leased.
-    `event_times`: stream -> (lowest, highest) event time in epoch milliseconds.
+    `event_times`: stream (of keyed ones their source) -> (lowest, highest) event time in epoch
+    milliseconds. `partitions`: directory -> when its time ends, epoch milliseconds; empty unless
+    the sink marks complete partitions.
     """
 
     delivery: str
@@ -283,6 +287,7 @@ class Manifest:
     filtered: int = 0
     event_times: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     plan_version: int = 0
+    partitions: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +317,7 @@ class ChannelState:
     degraded: tuple[str, ...] = ()
 
 
-class Channel(Protocol):
+class Channel(EventTimes, Protocol):
     """Holds rows between sources and sinks. Thread-safe. All methods may be called again after a
     time-out.
 

@@ -38,6 +38,9 @@ Name = Literal[
     "EventDrainSuccessCount",
     "EventDeadLetterCount",
     "EventLateCount",
+    "PartitionCompletedCount",
+    "EventAfterMarkerCount",
+    "WatermarkMs",
     "FileCommittedCount",
     "BytesCommittedCount",
     "BytesDrainedCount",
@@ -93,6 +96,13 @@ METRICS: dict[Name, Metric] = {
     ),
     "EventDeadLetterCount": Metric("counter", "rows", "rows committed to the dead letters"),
     "EventLateCount": Metric("counter", "rows", "rows without event time that got the ingest time"),
+    "PartitionCompletedCount": Metric("counter", "partitions", "partitions marked as complete"),
+    "EventAfterMarkerCount": Metric(
+        "counter", "rows", "rows that came after their partition was marked as complete"
+    ),
+    "WatermarkMs": Metric(
+        "gauge", "ms", "event time, since 1970 UTC, that all sources have passed in the lake"
+    ),
     "FileCommittedCount": Metric("counter", "files", "lake files committed"),
     "BytesCommittedCount": Metric("counter", "bytes", "bytes of committed lake files"),
     "BytesDrainedCount": Metric("counter", "bytes", "body bytes a sink took"),

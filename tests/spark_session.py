@@ -1,124 +1,110 @@
-"""Spark with Delta and Iceberg, in a process of its own: those two have no release for the newest
-Spark yet, so it is a PySpark beside the one that is installed.
-
-Jars come with Maven, PySpark with pip, once, into `tests/support/spark/target`.
-"""
+"""Spark for tests: one session on this machine, in a Java process that ends with it."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-HOME = Path(__file__).parent / "support" / "spark"
-TARGET = HOME / "target"
-JARS = TARGET / "dependency"
-PYTHON = TARGET / "python"
-PYSPARK = "pyspark==4.1.4"
+import pytest
 
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
 
-def missing() -> str:
-    """Why there can be no such Spark here; "" if there can."""
-    for command in ("java", "mvn"):
-        if shutil.which(command) is None:
-            return f"Spark with Delta and Iceberg needs `{command}`, which is not installed"
-    return ""
+NO_JAVA = "Spark needs Java 17 or newer: install it, or name it in JAVA_HOME"
 
 
-def fetch() -> None:
-    """Jars and PySpark, if they are not there yet; each appears whole or not at all. Blocks."""
-    TARGET.mkdir(exist_ok=True)
-    if not JARS.is_dir():
-        half = TARGET / f"dependency.{os.getpid()}"
-        pom = ["mvn", "-q", "-B", "-f", str(HOME / "pom.xml")]
-        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={half}"]
-        subprocess.run([*pom, *goal], check=True, timeout=900)
-        half.rename(JARS)
-    if not PYTHON.is_dir():
-        half = TARGET / f"python.{os.getpid()}"
-        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(half)]
-        subprocess.run([*pip, PYSPARK], check=True, timeout=900)
-        half.rename(PYTHON)
-
-
-class Spark:
-    """A running session."""
-
-    def __init__(self, child: subprocess.Popen[str]) -> None:
-        self._child = child
-        self.version = self._read("READY").strip()
-
-    def sql(self, text: str) -> list[dict[str, Any]]:
-        """Rows of a statement; times and decimals are text. Raises RuntimeError as Spark does."""
-        return list(self.ask(text)["rows"])
-
-    def types(self, text: str) -> dict[str, str]:
-        return dict(self.ask(text)["types"])
-
-    def ask(self, text: str) -> dict[str, Any]:
-        assert self._child.stdin is not None
-        self._child.stdin.write(json.dumps(text) + "\n")
-        self._child.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._read("ANSWER"))
-        if "error" in answer:
-            raise RuntimeError(f"{answer['error']}\nin: {text}")
-        return answer
-
-    def _read(self, head: str) -> str:
-        assert self._child.stdout is not None
-        for line in self._child.stdout:
-            if line.startswith(head + " "):
-                return line.removeprefix(head + " ")
-        raise RuntimeError(f"Spark ended with {self._child.wait(30)}")
+def require_java() -> None:
+    """Skip the test where there is no Java; fail where CI says that nothing may be left out."""
+    home = os.environ.get("JAVA_HOME")
+    if shutil.which("java") or (home and (Path(home) / "bin" / "java").exists()):
+        return
+    if os.environ.get("CI"):
+        pytest.fail(NO_JAVA, pytrace=False)
+    pytest.skip(NO_JAVA)
 
 
 @contextmanager
-def spark_session(base: Path, **settings: str) -> Iterator[Spark]:
-    """A session with a local warehouse below `base`. Raises RuntimeError if it does not start."""
-    fetch()
-    around = {
-        "spark.master": "local[2]",
+def spark_session(
+    folder: Path, settings: Mapping[str, str] | None = None
+) -> Iterator[SparkSession]:
+    """A session with two threads, which writes below `folder` only and listens on loopback only.
+
+    Its Java process has ended when the block is left, so that the next one may have other
+    `settings`, such as jars.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PySpark warns of pandas that is newer than itself
+        from pyspark import SparkContext
+        from pyspark.sql import SparkSession
+
+        builder: Any = SparkSession.builder.master("local[2]").appName("rayflume tests")
+        for name, value in {**_settings(folder), **(settings or {})}.items():
+            builder = builder.config(name, value)
+        session: SparkSession = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    gateway: Any = SparkContext._gateway
+    try:
+        yield session
+    finally:
+        session.stop()
+        gateway.shutdown()
+        gateway.proc.stdin.close()  # Java waits for it
+        gateway.proc.wait(60)
+        SparkContext._gateway = SparkContext._jvm = None
+
+
+def _settings(folder: Path) -> dict[str, str]:
+    return {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.memory": "1g",
+        "spark.local.dir": str(folder / "spark"),
+        "spark.sql.catalogImplementation": "in-memory",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.sql.shuffle.partitions": "2",
-        "spark.databricks.delta.snapshotPartitions": "2",
-        "spark.driver.memory": "1g",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.sql.warehouse.dir": str(base / "warehouse"),
-        "spark.jars": ",".join(str(jar) for jar in sorted(JARS.glob("*.jar"))),
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension,"
-        "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
-        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-        **settings,
     }
-    environment = {**os.environ, "PYTHONPATH": str(PYTHON), "PYSPARK_PYTHON": sys.executable}
-    environment.pop("SPARK_HOME", None)
-    command = [sys.executable, "-W", "ignore", str(HOME / "session.py"), json.dumps(around)]
-    with (base / "spark.log").open("w") as log:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=environment,
-            cwd=base,
+
+
+class Scan:
+    """The one file scan of a query that has run, as Spark planned and did it."""
+
+    def __init__(self, frame: DataFrame) -> None:
+        jvm: Any = frame._jdf
+        leaves = jvm.queryExecution().executedPlan().collectLeaves()
+        assert leaves.size() == 1, "the query has more than one scan"
+        self._leaf = leaves.apply(0)
+        self.text = str(self._leaf.verboseStringWithOperatorId())
+
+    def line(self, name: str) -> str:
+        """What stands behind `name:` in the plan."""
+        return next(
+            line.removeprefix(f"{name}: ")
+            for line in self.text.splitlines()
+            if line.startswith(f"{name}: ")
         )
-        try:
-            yield Spark(child)
-        finally:
-            assert child.stdin is not None and child.stdout is not None
-            child.stdin.close()
-            child.stdout.close()
-            try:
-                child.wait(60)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait(30)
+
+    @property
+    def files(self) -> int:
+        """Files that were read."""
+        return self._metric("numFiles")
+
+    @property
+    def partitions(self) -> int:
+        """Partitions that were read."""
+        return self._metric("numPartitions")
+
+    @property
+    def rows(self) -> int:
+        """Rows of the row groups that were not skipped."""
+        return self._metric("numOutputRows")
+
+    def _metric(self, name: str) -> int:
+        return int(self._leaf.metrics().apply(name).value())

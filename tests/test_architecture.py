@@ -33,14 +33,17 @@ MORE_PARAMETERS = {
 }
 
 GROUND = {"errors", "clock", "threads", "units", "metrics", "naming"}
-CONTRACTS = GROUND | {"batch", "schema", "component", "interfaces", "dead_letters"}
+CONTRACTS = GROUND | {
+    "batch", "completeness", "schema", "component", "interfaces", "dead_letters",
+}  # fmt: skip
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
     "batch": set(),
+    "completeness": set(),
     "kernels": set(),
     "schema": {"errors"},
     "component": {"errors", "clock", "metrics", "threads"},
-    "interfaces": {"batch"},
+    "interfaces": {"batch", "completeness"},
     "dead_letters": {"batch"},
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,
@@ -50,6 +53,7 @@ MAY_IMPORT = {
     "tombstones": CONTRACTS,
     "delivery": CONTRACTS,
     "flow": CONTRACTS | {"delivery"},
+    "markers": CONTRACTS,
     "sources": CONTRACTS | {"lake"},  # dead letters are read from a lake
     "interceptors": CONTRACTS,
     "selectors": CONTRACTS,
@@ -58,7 +62,8 @@ MAY_IMPORT = {
     "sinks": CONTRACTS | {"lake", "table", "tombstones"},
     "maintenance": CONTRACTS | {"kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
     "config": CONTRACTS,
-    "agent": CONTRACTS | {"flow", "delivery", "config", "journal", "lake", "maintenance", "table"},
+    "agent": CONTRACTS
+    | {"flow", "markers", "delivery", "config", "journal", "lake", "maintenance", "table"},
     "cli": CONTRACTS | {"flow", "config", "journal", "lake", "agent", "maintenance", "__init__"},
     "demo": set(),
     "demo_lake": {"cli", *GROUND},

@@ -20,7 +20,8 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from rayflume.agent.actors import NAMESPACE, Assignment, ChannelProxy, PartActor, actor_name
 from rayflume.agent.control import Control, Watch
-from rayflume.agent.parts import Place, Status
+from rayflume.agent.marking import marks
+from rayflume.agent.parts import WATCHED, Place, Status
 from rayflume.agent.placement import (
     Round,
     actor_options,
@@ -116,7 +117,8 @@ class RayHost:
         agent = self._record.plan.agent
         channel = self._record.plan.channels.get(part.channel)
         grouped = channel is not None and channel.placement.per_node
-        place = Place(self._record.plan, part, key[1], node, grouped)
+        nodes = max(1, len(self._record.nodes))
+        place = Place(self._record.plan, part, key[1], node, grouped, nodes)
         channels = self._channels(part, key[1])
         assignment = Assignment(place, channels, self._record.plan.orphan_after_ms)
         name = actor_name(agent, part.name, key[1])
@@ -142,6 +144,10 @@ class RayHost:
                 count = part.placement.replicas
                 for journal in range(replica, len(self._record.nodes), count):
                     found[f"{name}/{journal}"] = actor_name(plan.agent, name, journal)
+                if replica == 0 and marks(part):
+                    for journal in range(len(self._record.nodes)):
+                        watched = f"{name}{WATCHED}{journal}"
+                        found[watched] = actor_name(plan.agent, name, journal)
         return found
 
     def join(self, record: Record) -> list[Key]:
@@ -149,7 +155,9 @@ class RayHost:
         self._record, self._plans = record, expand(record)
         self._round = None
         shared = {n for n, part in record.plan.channels.items() if part.placement.per_node}
-        return [k for k, p in self._plans.items() if p.kind == "sink" and p.channel in shared]
+        sinks = [(key, part) for key, part in self._plans.items() if part.kind == "sink"]
+        # Markers of complete partitions count the nodes.
+        return [key for key, part in sinks if part.channel in shared or marks(part)]
 
     def kill(self, key: Key) -> None:
         if key not in self._handles and not self.adopt(key):

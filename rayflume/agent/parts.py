@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from rayflume import flow
+from rayflume.agent.marking import MarkerRunner, marker_runner, marks
 from rayflume.agent.runner import Health, ServerRunner, SinkRunner, SourceRunner, describe
 from rayflume.clock import Clock, SystemClock
+from rayflume.completeness import source_of
 from rayflume.component import Component, Context, lookup
 from rayflume.config import AgentPlan, PartPlan, component_of
 from rayflume.errors import ChannelClosed, Fatal, JournalLocked, RayflumeError
@@ -24,6 +26,8 @@ from rayflume.metrics import Metrics
 
 LOCK_RETRY_MS = 500
 OPEN_WAIT_S = 5.0
+WATCHED = "#"
+"""Channel, this, replica: a journal that a sink may look at and does not deliver."""
 Status: TypeAlias = dict[str, Json]
 
 
@@ -46,6 +50,8 @@ class Place:
     node: str = ""
     grouped: bool = False
     """Of a sink: its channel is `per_node`, so it may have several journals, or none yet."""
+    nodes: int = 1
+    """On how many nodes parts run that run on each."""
 
     def context(self, clock: Clock) -> Context:
         """What the part is told about its surroundings."""
@@ -76,7 +82,7 @@ def host_id() -> str:
 
 def build_part(
     place: Place, channels: Mapping[str, Channel], clock: Clock | None = None
-) -> SourceRunner | ServerRunner | SinkRunner | SinkGroup | ChannelPart:
+) -> SourceRunner | ServerRunner | SinkRunner | SinkGroup | MarkingSink | ChannelPart:
     """The part, not yet started. Raises OptionError where an option proves wrong on this host."""
     context = place.context(clock or SystemClock())
     component = component_of(place.part)
@@ -84,18 +90,29 @@ def build_part(
         return ChannelPart(component, context)
     if place.part.kind == "sink":
         return _sink(place, component, context, channels)
-    return _source(place.part, component, context, channels)
+    runner = _source(place.part, component, context, channels)
+    beside = [sink for sink in place.plan.sinks.values() if sink.channel in place.part.channels]
+    runner.signs.wanted = any(marks(sink) for sink in beside)
+    return runner
 
 
 def _sink(
     place: Place, component: Component, context: Context, channels: Mapping[str, Channel]
-) -> SinkRunner | SinkGroup:
-    """A sink on its channel, or on those replicas of it (`wal/2`) that are this one's share."""
+) -> SinkRunner | SinkGroup | MarkingSink:
+    """A sink on its channel, or on those replicas of it (`wal/2`) that are this one's share. The
+    first one watches all of them (`wal#2`) where it marks what is complete.
+    """
     name = place.part.channel
     shared = [channel for key, channel in channels.items() if key.startswith(f"{name}/")]
     journals = shared or ([] if place.grouped else [_channel(channels, name)])
     runners = [SinkRunner(channel, component.build(context), context) for channel in journals]
-    return SinkGroup(runners) if place.grouped else runners[0]
+    sink = SinkGroup(runners) if place.grouped else runners[0]
+    watched = [channel for key, channel in channels.items() if key.startswith(f"{name}{WATCHED}")]
+    all_of = watched or ([] if place.grouped else journals)
+    markers = None
+    if place.replica == 0 and all_of:
+        markers = marker_runner(place, component, context, all_of)
+    return sink if markers is None else MarkingSink(sink, markers)
 
 
 def _source(
@@ -111,6 +128,7 @@ def _source(
         context.metrics,
     )
     source = component.build(context)
+    route.source = source_of(source.prefix)
     runner = SourceRunner if hasattr(source, "poll") else ServerRunner
     return runner(source, route, context)
 
@@ -152,6 +170,36 @@ class SinkGroup:
             "metrics": all_of[0]["metrics"] if all_of else {},
             "detail": {"journals": len(all_of)},
         }
+
+
+class MarkingSink:
+    """A sink part with its markers. See parts.Part."""
+
+    def __init__(self, sink: Part, markers: MarkerRunner) -> None:
+        self._sink = sink
+        self._markers = markers
+
+    def start(self) -> None:
+        self._sink.start()
+        self._markers.start()
+
+    def drain(self, unterminated: bool = False) -> None:
+        """Sinks drain when their channels say so."""
+
+    def stop(self) -> None:
+        self._sink.stop()
+        self._markers.stop()
+
+    def status(self) -> Status:
+        """The sink's, with the watermark in its detail. Markers that crashed make it start anew."""
+        status, markers = self._sink.status(), self._markers.status()
+        detail = status["detail"]
+        assert isinstance(detail, dict)
+        status["detail"] = {**detail, **self._markers.describe()}
+        status["last_error"] = status["last_error"] or markers["last_error"]
+        if markers["state"] == "crashed":
+            status["state"] = "crashed"
+        return status
 
 
 class ChannelPart:

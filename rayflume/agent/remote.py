@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from rayflume.completeness import Counted, Sealed, Watermark, WatermarkQuery
 from rayflume.interfaces import (
     ChannelInfo,
     ChannelState,
@@ -91,6 +92,20 @@ class RemoteChannel:
     def state(self) -> ChannelState:
         state: ChannelState = self._call("state")
         return state
+
+    def idle(self, source: str) -> None:
+        self._call("idle", source)
+
+    def watermark(self, query: WatermarkQuery) -> Watermark:
+        reached: Watermark = self._call("watermark", query)
+        return reached
+
+    def seal(self, sink: str, until_ms: int | None) -> Sealed:
+        sealed: Sealed = self._call("seal", sink, until_ms)
+        return sealed
+
+    def marked(self, sink: str, done: Sequence[Counted]) -> None:
+        self._call("marked", sink, list(done))
 
     def close(self) -> None:
         """The supervisor closes channels; a proxy has nothing to close."""

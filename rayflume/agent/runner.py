@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from rayflume import flow
+from rayflume.agent.signs import Signs
 from rayflume.batch import EventBatch, Extent
 from rayflume.component import Context
 from rayflume.delivery import Delivery
@@ -169,6 +170,7 @@ class SourceRunner(Runner):
         super().__init__(context.part, context)
         self._source = source
         self._route = route
+        self.signs = Signs(route, context.clock)
         self._draining = context.threads.event()
         self._unterminated = False
         self._noted = False
@@ -286,6 +288,7 @@ class SourceRunner(Runner):
         if self._noted and self._source.at_end():
             self.health.state = "drained"
             return True
+        self.signs.nothing_to_read()
         self._pause(self._source.idle_ms)
         return False
 
@@ -297,6 +300,7 @@ class ServerRunner(Runner):
         super().__init__(context.part, context)
         self._source = source
         self._route = route
+        self.signs = Signs(route, context.clock)
         self._draining = context.threads.event()
 
     def drain(self, unterminated: bool = False) -> None:
@@ -317,6 +321,7 @@ class ServerRunner(Runner):
                     self._source.drain()
                     self.health.state = "drained"
                 self._retire()
+                self.signs.nothing_to_read()
                 self._pause(200)
         finally:
             self._source.stop()
@@ -336,6 +341,7 @@ class ServerRunner(Runner):
             raise ChannelClosed(error.message) from error
         except Retry as error:
             self.health.last_error = describe(error)
+            self.signs.refused()
             raise
 
     def _retire(self) -> None:

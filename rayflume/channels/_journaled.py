@@ -21,6 +21,7 @@ import pyarrow as pa
 from isal.isal_zlib import crc32
 
 from rayflume.batch import EventBatch, Extent
+from rayflume.completeness import Counted, Sealed, Watermark, WatermarkQuery
 from rayflume.component import Context
 from rayflume.errors import ChannelClosed, JournalFailed, JournalLocked, LeaseRevoked
 from rayflume.interfaces import (
@@ -37,7 +38,7 @@ from rayflume.interfaces import (
 )
 from rayflume.journal.ledger import Judgement, Ledger
 from rayflume.journal.seam import Disk
-from rayflume.journal.segment import Kind, extents_to_json
+from rayflume.journal.segment import Kind, Meta, extents_to_json
 from rayflume.journal.store import Journal, JournalOptions
 from rayflume.units import format_bytes
 
@@ -199,6 +200,7 @@ class JournaledChannel:
             if any(judged.keep) and len(request.payload) > self._credit(ledger):
                 return PutReply(PutOutcome.FULL, self._credit(ledger))
             seq, stop = self._journal.last_seq, 0
+            ledger.complete.heard(request.source, self._clock.monotonic_ms())
             if any(judged.keep):
                 seq, stop = self._store(request, judged)
                 self._free = self._free[0], self._free[1] - len(request.payload)
@@ -397,6 +399,32 @@ class JournaledChannel:
             # A Revoked record must be durable before staged bytes are deleted on its word.
             self._journal.sync(self._journal.last_seq)
             return ledger.garbage(deliveries)
+
+    # -- event time -----------------------------------------------------------------------------
+
+    def idle(self, source: str) -> None:
+        with self._open_ledger() as ledger:
+            ledger.complete.heard(source, self._clock.monotonic_ms())
+
+    def watermark(self, query: WatermarkQuery) -> Watermark:
+        with self._open_ledger() as ledger:
+            ledger.complete.advance(ledger.finished)
+            now_ms = self._clock.monotonic_ms()
+            return ledger.complete.watermark(query, ledger.journal, now_ms)
+
+    def seal(self, sink: str, until_ms: int | None) -> Sealed:
+        with self._open_ledger() as ledger:
+            self._note(ledger.complete.seal_record(sink, until_ms))
+            return ledger.complete.sealed(sink, ledger.journal)
+
+    def marked(self, sink: str, done: Sequence[Counted]) -> None:
+        with self._open_ledger() as ledger:
+            self._note(ledger.complete.marked_record(sink, done))
+
+    def _note(self, meta: Meta | None) -> None:
+        if meta is not None:
+            self._journal.append(Kind.COMPLETE, meta)
+        self._journal.sync(self._journal.last_seq)
 
     # -- watch ----------------------------------------------------------------------------------
 

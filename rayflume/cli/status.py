@@ -16,8 +16,11 @@ from rayflume.cli.validate import AsJson
 from rayflume.units import format_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from rayflume.agent.cluster import RayAgent
     from rayflume.agent.figures import AgentFigures, Meter
+    from rayflume.interfaces import Json
 
 SAMPLE_S = 1.0
 """Rates need two looks that far apart."""
@@ -130,9 +133,27 @@ def _table(figures: AgentFigures, *, brief: bool) -> None:
         console().print(grid([narrow[i] for i in kept], shown))
     else:
         table([*COLUMNS, *more], rows)
+    for text in watermarks(figures.status):
+        say(text)
     for part in figures.parts:
         if part.last_error:
             say(f"{part.kind} {part.name}/{part.replica}: {printable(part.last_error)}", "red")
+
+
+def watermarks(status: Mapping[str, Json]) -> Iterator[str]:
+    """Of every sink that marks complete partitions: how far it is, a line each."""
+    components = status.get("components")
+    for part in components if isinstance(components, list) else ():
+        detail = part.get("detail") if isinstance(part, dict) else None
+        if not isinstance(part, dict) or not isinstance(detail, dict) or "watermark" not in detail:
+            continue
+        held, oldest = detail["held_by"], detail["oldest_open_partition"]
+        who = ", ".join(str(name) for name in held) if isinstance(held, list) else ""
+        yield printable(
+            f"sink {part['name']}: watermark {detail['watermark'] or 'not known yet'}"
+            f"{f' (held by {who})' if who else ''}, "
+            f"oldest partition not complete: {oldest or 'none'}"
+        )
 
 
 def _pause(seconds: float) -> None:

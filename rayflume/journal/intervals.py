@@ -86,6 +86,15 @@ class Intervals:
         """One more than the highest member, None when empty."""
         return self._stops[-1] if self._stops else None
 
+    def halves(self) -> list[Intervals]:
+        """The lower and the upper half; of an odd number the upper one has one more."""
+        first, second, half = Intervals(), Intervals(), self._length // 2
+        for start, stop in self:
+            cut = min(stop, start + max(0, half - len(first)))
+            first.add(start, cut)
+            second.add(cut, stop)
+        return [first, second]
+
     def __iter__(self) -> Iterator[RowRange]:
         return iter(list(zip(self._starts, self._stops, strict=True)))
 

@@ -36,6 +36,7 @@ from rayflume.journal.segment import (
     ranges_from_json,
 )
 from rayflume.journal.streams import Streams
+from rayflume.journal.watermark import Completeness
 
 DEATHS_MAX = 3
 """A single row whose holder died so often goes to the dead letters undecoded."""
@@ -113,6 +114,7 @@ class Ledger:
         self._holders = Holders()
         self._prepared = PreparedDeliveries(self._holders)
         self._deliveries = 0
+        self.complete = Completeness()
 
     # -- put ------------------------------------------------------------------------------------
 
@@ -288,7 +290,7 @@ class Ledger:
         halves = [rows]
         if halve and len(rows) > 1:
             # A half begins anew: a row is poisonous only by deaths that it met alone.
-            halves, deaths = _halves(rows), 1
+            halves, deaths = rows.halves(), 1
         for half in filter(None, halves):
             insort(self._suspects, _Suspect(half, deaths), key=lambda s: s.rows.first or 0)
 
@@ -398,11 +400,18 @@ class Ledger:
                 self._waiting.remove(*span)
                 self._given_out(span[1])
         elif kind is Kind.COMMITTED:
-            self._prepared.drop(meta["delivery"])
+            done = self._prepared.drop(meta["delivery"])
+            if done is not None and done.manifest.partitions:
+                self.complete.begin(self.streams, self.next_position)
+            if done is not None:
+                self.complete.committed(done.manifest, done.stop)
             for start, stop in ranges_from_json(meta["ranges"]):
                 self.unfinished.remove(start, stop)
                 self._waiting.remove(start, stop)
                 self._given_out(stop)
+        elif kind is Kind.COMPLETE:
+            self.complete.begin(self.streams, self.next_position)
+            self.complete.apply(meta, self.journal)
         elif kind is Kind.MARK:
             self._given_out(meta.get("next", 0))
         elif kind is Kind.RETIRED:
@@ -410,10 +419,16 @@ class Ledger:
                 if name in self.streams:
                     self.streams[name] = replace(self.streams[name], retired=True)
                     self.retired_ms[name] = meta["now"]
+            self.complete.retired(meta["streams"], self.next_position)
+
+    @property
+    def finished(self) -> int:
+        """All rows before this position are finished."""
+        return self.next_position if self.unfinished.first is None else self.unfinished.first
 
     def _apply_put(self, meta: Meta) -> None:
         start, stop = meta["rows"]
-        for extent in extents_from_json(meta["extents"]):
+        for extent in (extents := extents_from_json(meta["extents"])):
             if extent.keyed:
                 self.keys.add(extent.stream, extent.token, meta["now"])
             else:
@@ -422,6 +437,7 @@ class Ledger:
         self._given_out(stop)
         self.unfinished.add(start, stop)
         self._waiting.add(start, stop)
+        self.complete.put(extents, meta.get("source", ""), stop)
 
     def _given_out(self, stop: int) -> None:
         """Positions below `stop` are never used again, even if their Put record is damaged."""
@@ -447,6 +463,7 @@ class Ledger:
             "keys": self.keys.to_json(),
             "unfinished": [list(span) for span in self.unfinished],
             "prepared": [manifest_to_json(p.manifest, p.ranges) for p in self._prepared],
+            "complete": self.complete.to_json(),
         }
 
     def load(self, state: Meta) -> None:
@@ -460,6 +477,7 @@ class Ledger:
         )
         self.retired_ms = {n: row[2] for n, row in state["streams"].items() if row[2] is not None}
         self.keys.load(state["keys"])
+        self.complete = Completeness.from_json(state.get("complete"))
         self.unfinished = SizedRows(self.index, ranges_from_json(state["unfinished"]))
         self._waiting = Intervals(self.unfinished)
         self._holders = Holders()
@@ -480,12 +498,3 @@ class Ledger:
     @property
     def prepared_rows(self) -> int:
         return self._prepared.rows
-
-
-def _halves(rows: Intervals) -> list[Intervals]:
-    first, second, half = Intervals(), Intervals(), len(rows) // 2
-    for start, stop in rows:
-        cut = min(stop, start + max(0, half - len(first)))
-        first.add(start, cut)
-        second.add(cut, stop)
-    return [first, second]

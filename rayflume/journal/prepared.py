@@ -20,6 +20,11 @@ class Prepared:
     def rows(self) -> int:
         return sum(stop - start for start, stop in self.ranges)
 
+    @property
+    def stop(self) -> int:
+        """The position behind its last row."""
+        return max((stop for _, stop in self.ranges), default=0)
+
 
 class PreparedDeliveries:
     """All Prepared deliveries by id, oldest first. `holders` knows who publishes each."""
@@ -49,10 +54,10 @@ class PreparedDeliveries:
         self.rows += prepared.rows
         self.set_holder(delivery, "")
 
-    def drop(self, delivery: str) -> None:
-        """A delivery is done. One that is not there is ignored."""
+    def drop(self, delivery: str) -> Prepared | None:
+        """A delivery is done; returns it. One that is not there is ignored."""
         self._leave(delivery)
-        self._by_id.pop(delivery, None)
+        return self._by_id.pop(delivery, None)
 
     def _leave(self, delivery: str) -> None:
         before = self._by_id.get(delivery)

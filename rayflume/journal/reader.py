@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,6 +45,7 @@ def decode_rows(record: pa.Buffer, ref: RowRef) -> EventBatch:
     first, stop = head.meta["rows"]
     if first != ref.position - ref.start or batch.num_rows != stop - first:
         raise RowsUnreadable(f"other rows at {ref.segment}:{ref.offset}")
+    batch = replace(batch, source=str(head.meta.get("source", "")))
     whole = ref.start == 0 and ref.stop == batch.num_rows
     return batch if whole else batch.slice(ref.start, ref.rows)
 

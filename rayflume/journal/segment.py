@@ -61,6 +61,7 @@ class Kind(IntEnum):
     SNAPSHOT = 6
     MARK = 7
     RETIRED = 8
+    COMPLETE = 9
 
 
 _KINDS = {int(kind): kind for kind in Kind}
@@ -186,6 +187,7 @@ def manifest_to_json(manifest: Manifest, ranges: tuple[RowRange, ...]) -> Meta:
         "counts": [manifest.rows, manifest.written, manifest.dead, manifest.filtered],
         "plan_version": manifest.plan_version,
         "event_times": {stream: list(span) for stream, span in manifest.event_times.items()},
+        **({"partitions": dict(manifest.partitions)} if manifest.partitions else {}),
         "files": [
             {
                 "target": file.target,
@@ -217,6 +219,7 @@ def manifest_from_json(meta: Meta) -> tuple[Manifest, tuple[RowRange, ...]]:
         filtered,
         {stream: tuple(span) for stream, span in meta["event_times"].items()},
         int(meta["plan_version"]),
+        meta.get("partitions", {}),
     )
     return manifest, ranges_from_json(meta["ranges"])
 

@@ -204,6 +204,7 @@ class Partitioning:
         self, patterns: Sequence[str], zone: tzinfo = UTC, rounding: Rounding | None = None
     ) -> None:
         self.patterns = tuple(Pattern.parse(text) for text in patterns)
+        self.names = tuple(pattern.name for pattern in self.patterns if pattern.name)
         self._zone = zone
         self._rounding = rounding
         pieces = [piece for pattern in self.patterns for piece in pattern.pieces]

@@ -29,11 +29,13 @@ from rayflume.errors import RayflumeError, Retry, SinkParked, StagingFailed
 from rayflume.interfaces import Manifest, StagedFile, StagedWriter
 from rayflume.naming import data_name, dead_name
 from rayflume.sinks._bucket import Ints
+from rayflume.sinks._complete import Noted
 from rayflume.sinks._files import LakeFile
 from rayflume.sinks._lake import Lake
 from rayflume.sinks._split import Piece, Split
 from rayflume.sinks._streams import OTHER_STREAMS, STREAMS_MAX, Origins
 
+EVERY_STREAM = 2**31
 _STAGE_THREADS = 4
 _KEEP_SHARE = 0.75
 _FIXED_SHARE = 0.5
@@ -64,7 +66,7 @@ class ParquetDelivery:
         self._numbers = itertools.count()
         self._version = 0
         self._rows = self._written = self._dead = self._late = 0
-        self._times: dict[str, tuple[int, int]] = {}
+        self._noted = Noted()
         self._error: Exception | None = None
         self._manifest: Manifest | None = None
 
@@ -104,8 +106,19 @@ class ParquetDelivery:
         if len(split.dead):
             self._write_dead(batch, split.dead, position, ("dead", ""))
         self._late += split.late
+        self._note(batch, split)
+
+    def _note(self, batch: EventBatch, split: Split) -> None:
+        noting, streams_max = self._lake.noting, STREAMS_MAX
+        if noting is not None:
+            noting.note_partitions(self._noted.partitions, split, self._begun_ms)
+            if split.times is not None:
+                # Each stream counts; the puts have told the names of all of them, too.
+                batch, split = noting.countable(batch, split)
+                streams_max = EVERY_STREAM
         if split.times is not None:
-            note_times(self._times, batch.extents, split.times, split.time_origin)
+            origin = split.time_origin
+            note_times(self._noted.times, batch.extents, split.times, origin, streams_max)
 
     def _write_piece(
         self, piece: Piece, schema: pa.Schema, position: int, origins: Origins
@@ -282,7 +295,8 @@ class ParquetDelivery:
                 rows=self._rows,
                 written=self._written,
                 dead=self._dead,
-                event_times=self._times,
+                event_times=self._noted.times,
+                partitions=self._noted.partitions,
             )
         return self._manifest
 
@@ -316,10 +330,14 @@ class ParquetDelivery:
 
 
 def note_times(
-    known: dict[str, tuple[int, int]], extents: tuple[Extent, ...], times: Ints, origin: Ints | None
+    known: dict[str, tuple[int, int]],
+    extents: tuple[Extent, ...],
+    times: Ints,
+    origin: Ints | None,
+    streams_max: int = STREAMS_MAX,
 ) -> None:
-    """Widen the lowest and highest event time of each stream. Above STREAMS_MAX streams all others
-    share one entry.
+    """Widen the lowest and highest event time of each stream. Above `streams_max` streams all
+    others share one entry.
     """
     ends = np.cumsum([extent.rows for extent in extents], dtype=np.int64)
     if origin is not None:
@@ -332,7 +350,7 @@ def note_times(
     highs = np.maximum.reduceat(times, starts[filled]).tolist()
     for place, low, high in zip(filled.tolist(), lows, highs, strict=True):
         stream = extents[place].stream
-        if stream not in known and len(known) >= STREAMS_MAX:
+        if stream not in known and len(known) >= streams_max:
             stream = OTHER_STREAMS
         before = known.get(stream, (low, high))
         known[stream] = (min(before[0], low), max(before[1], high))

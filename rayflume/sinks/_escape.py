@@ -2,12 +2,15 @@ r"""Values from events as parts of lake paths: whatever they hold, they stay one
 
 Invariants: the result holds no `/`, `\` or control character, is never `.` or `..`, has at most
 SEGMENT_BYTES_MAX bytes, and different values (up to the cut of very long ones) give different text.
-Escapes are Hive's `%XX`, which Spark, DuckDB and pyarrow decode when they read partition values.
+Escapes are Hive's `%XX`, which Spark, DuckDB and pyarrow decode when they read partition values. As
+in Hive, what is not ASCII stays as it is: Spark and Hive take each escape for one character, so
+they would read two or more for it. Only what could hide or reorder text in a listing is escaped.
 """
 
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 
 NULL = "__HIVE_DEFAULT_PARTITION__"
 """What Hive, Spark and pyarrow read as null."""
@@ -16,6 +19,7 @@ SEGMENT_BYTES_MAX = 200
 
 _DIGEST_CHARS = 16
 _UNSAFE = frozenset("\"#%'*/:=?\\{}[]^<>|~\x7f")
+_REORDERS = frozenset(["LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"])
 _WINDOWS = frozenset(
     ["CON", "PRN", "AUX", "NUL"] + [f"{name}{n}" for name in ("COM", "LPT") for n in range(1, 10)]
 )
@@ -49,9 +53,15 @@ def guard_segment(segment: str) -> str:
 
 
 def _escape_char(char: str) -> str:
-    if char in _UNSAFE or not char.isprintable():
+    if char in _UNSAFE or not (char.isprintable() or _harmless(char)):
         return _percent(char.encode("utf-8", "surrogateescape"))
     return char
+
+
+def _harmless(char: str) -> bool:
+    """Spaces, joiners and the like: not printable, but common in text, and they hide nothing."""
+    known = unicodedata.category(char) in ("Zs", "Cf")
+    return known and unicodedata.bidirectional(char) not in _REORDERS
 
 
 def _percent(data: bytes) -> str:

@@ -13,8 +13,10 @@ from rayflume.component import Context
 from rayflume.errors import SinkParked
 from rayflume.interfaces import Decoded, Format, Json, Manifest, Storage
 from rayflume.sinks._budget import Budget
+from rayflume.sinks._complete import Noting
 from rayflume.sinks._figures import PartitionFigures
 from rayflume.sinks._files import FileSettings, LakeFile
+from rayflume.sinks._names import told_apart
 from rayflume.sinks._placed import misplaced
 from rayflume.sinks._schema_log import SchemaLog
 from rayflume.sinks._split import Splitter
@@ -50,6 +52,8 @@ class Lake:
     limit: DeadLetterLimit
     left_out: frozenset[str] = frozenset()
     figures: PartitionFigures = field(default_factory=PartitionFigures)
+    noting: Noting | None = None
+    """What markers of complete partitions need to know; None when there are none."""
 
     def check_placed(self, file: LakeFile) -> None:
         """Raises SinkParked when a file of rows that has ended has a row of another directory."""
@@ -104,7 +108,9 @@ class Lake:
 
     def _decoded(self, batch: EventBatch, schema: pa.Schema | None) -> Decoded:
         part, contract = self.decoded_part(schema), self.schemas.contract
-        return self.format.decode(batch.body, part, contract)
+        decoded = self.format.decode(batch.body, part, contract)
+        splitter = self.splitter
+        return told_apart(decoded, splitter.partitioning.names, splitter.header_columns)
 
     def decoded_part(self, schema: pa.Schema | None) -> pa.Schema | None:
         """The columns that come from bodies; None when none is known yet."""

@@ -26,6 +26,7 @@ from rayflume.schema import (
     to_json,
     type_name,
 )
+from rayflume.sinks._names import case_conflict
 
 
 class SchemaLog:
@@ -111,6 +112,12 @@ class SchemaLog:
     def _check(self, declared: pa.Schema) -> None:
         _, schema = self.current()
         lake = {} if schema is None else {field.name: field.type for field in schema}
+        names = None if schema is None else case_conflict(schema, declared)
+        if names:
+            raise OptionError(
+                f"column {names[1]!r} is {names[0]!r} in this lake, and Spark ignores case: "
+                "declare it as the lake has it"
+            )
         for field in declared:
             found = _conflict(field.name, lake.get(field.name, field.type), field.type)
             if found:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from rayflume import tombstones
 from rayflume.batch import EventBatch
+from rayflume.completeness import MarkerRules
 from rayflume.component import LOCAL_PATH, Component, Context, component, nested, option
 from rayflume.errors import OptionError, RayflumeError
 from rayflume.interfaces import (
@@ -32,12 +33,15 @@ from rayflume.interfaces import (
 from rayflume.lake import storage_for, storage_type
 from rayflume.sinks._bucket import Partitioning, Rounding
 from rayflume.sinks._budget import Budget
+from rayflume.sinks._complete import Complete, Noting
 from rayflume.sinks._delivery import ParquetDelivery
 from rayflume.sinks._encoding import Columns, Encoding, level_problem
 from rayflume.sinks._files import FileSettings
 from rayflume.sinks._lake import DeadLetterLimit, Lake, RollSettings
+from rayflume.sinks._names import folded_twice
 from rayflume.sinks._rebuild import rebuild
 from rayflume.sinks._schema_log import SchemaLog
+from rayflume.sinks._span import Spans
 from rayflume.sinks._split import Splitter
 from rayflume.sinks._table import TableCommits
 from rayflume.table import Table, TableOptions, place_of
@@ -151,6 +155,15 @@ class Parquet(Component):
         factory=list,
         example=["host"],
     )
+    complete: Complete | None = option(
+        "Mark partitions that are complete: once all sources of the channel have passed the end of "
+        "a partition in event time, and all their rows up to there are in the lake, a marker is "
+        "written into its directory, and never before. A JSON text in it tells the watermark, rows "
+        "and files. What comes later lands all the same, and a file `<marker>.late-<delivery>` "
+        "tells of it. Needs a partition_by whose times do not come again.",
+        default=None,
+        example={"after": "10min", "idle_timeout": "5min", "future_limit": "1h"},
+    )
     roll: Roll = option("When files end.", factory=Roll)
     delivery_bytes: ByteSize = option(
         "Body bytes after which a delivery ends.", default=1024 * MIB, ge=1
@@ -212,10 +225,9 @@ class Parquet(Component):
     @field_validator("partition_by")
     @classmethod
     def _patterns(cls, value: list[str]) -> list[str]:
-        names = [pattern.name for pattern in Partitioning(value).patterns if pattern.name]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"the partition name {name!r} is there twice")
+        twice = folded_twice(Partitioning(value).names)
+        if twice:
+            raise ValueError(f"the partition name {twice!r} is there twice (Spark ignores case)")
         return value
 
     @field_validator("time_zone")
@@ -247,9 +259,11 @@ class Parquet(Component):
                 "partition_by has time escapes, but event_time is null: name the column or header "
                 "that holds the time of the event"
             )
-        twice = {n for n in self.header_columns if self.header_columns.count(n) > 1}
+        if self.complete is not None:
+            self._spans()
+        twice = folded_twice(self.header_columns)
         if twice:
-            raise ValueError(f"header_columns names {sorted(twice)[0]!r} twice")
+            raise ValueError(f"header_columns names {twice!r} twice (Spark ignores case)")
         return self
 
     def check(self, context: Context) -> list[str]:
@@ -299,6 +313,7 @@ class Parquet(Component):
             Budget(self.buffer_bytes, context.metrics),
             DeadLetterLimit(self.dead_letter_limit),
             frozenset(self._partition_names()) if self.table else frozenset(),
+            noting=self._noting(context),
         )
         table = self.table_over(context)
         limits = DeliveryLimits(self.delivery_bytes, 0, self.roll.age, self.roll.idle)
@@ -320,19 +335,35 @@ class Parquet(Component):
             )
         return cast("TableOptions", self.table).over(place)
 
+    def marker_rules(self) -> MarkerRules | None:
+        """When partitions are marked as complete; None: they are not."""
+        return None if self.complete is None else self.complete.rules()
+
+    def _spans(self) -> Spans:
+        return Spans(self._partitioning(), _zone(self.time_zone))
+
+    def _partitioning(self) -> Partitioning:
+        return Partitioning(self.partition_by, _zone(self.time_zone), Rounding.of(self.round))
+
+    def _noting(self, context: Context) -> Noting | None:
+        if self.complete is None:
+            return None
+        return Noting(self._spans(), self.complete.future_limit, context.clock)
+
     def _check_columns(self, form: Format) -> None:
         declared = form.declared
         if declared is None:
             return
+        columns = {name.casefold() for name in declared.names}
         for name in self.header_columns:
-            if name in declared.names:
+            if name.casefold() in columns:
                 raise OptionError(
                     f"header_columns: {name!r} is also a column of the format; rename one of them"
                 )
-        for pattern in Partitioning(self.partition_by).patterns:
-            if pattern.name in declared.names:
+        for name in Partitioning(self.partition_by).names:
+            if name.casefold() in columns:
                 raise OptionError(
-                    f"partition_by: {pattern.name!r} is also a column of the format, and readers "
+                    f"partition_by: {name!r} is also a column of the format, and readers "
                     f"cannot tell them apart; name the partition otherwise"
                 )
         problem = self._splitter().misfit(declared) or self._encoding().misfit(declared)
@@ -346,7 +377,7 @@ class Parquet(Component):
 
     def _splitter(self) -> Splitter:
         return Splitter(
-            Partitioning(self.partition_by, _zone(self.time_zone), Rounding.of(self.round)),
+            self._partitioning(),
             self.event_time or "",
             self.event_time_missing == "ingest_time",
             tuple(self.header_columns),

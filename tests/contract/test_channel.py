@@ -1,4 +1,4 @@
-"""Clauses C1 to C10 of Channel, over every channel type, and the file channel opened anew."""
+"""Clauses C1 to C11 of Channel, over every channel type, and the file channel opened anew."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from fakes import (
 from rayflume.batch import Extent
 from rayflume.channels._journaled import JournaledChannel
 from rayflume.clock import ManualClock
+from rayflume.completeness import WatermarkQuery
 from rayflume.component import Component, Context, lookup, types_of
 from rayflume.errors import ChannelClosed, LeaseRevoked
 from rayflume.interfaces import PutOutcome, StreamPosition
@@ -399,6 +400,36 @@ def test_memory_delivers_on_when_the_disk_of_its_positions_is_full(tmp_path: Pat
     assert deliver(channel) == numbers(3, 5)
     assert table.positions("")["s"].next == 5
     channel.close()
+
+
+def test_c11_what_is_sealed_stays_so_until_it_is_marked(lab: Lab) -> None:
+    query = WatermarkQuery("lake", {"web": 1}, 60_000)
+    put = request([b"a", b"b"], [Extent("host/web/s", 0, 2, 2)])
+    lab.channel.put(replace(put, source="host/web"))
+    leased = take_rows(lab.channel)
+    manifest = replace(
+        manifest_of(leased.taken.delivery, 2),
+        event_times={"host/web/s": (5, 90)},
+        partitions={"": 60},
+    )
+    lab.channel.prepare(manifest, A)
+    lab.channel.commit(manifest.delivery)
+    assert lab.again().seal("lake", 60).complete == (), "nobody has heard how far it is"
+    assert lab.channel.watermark(query).at_ms == 90
+    sealed = lab.channel.seal("lake", 60)
+    assert [(c.directory, c.over_ms, c.rows, c.files) for c in sealed.complete] == [("", 60, 2, 1)]
+    assert lab.again().seal("lake", 50) == sealed
+    assert lab.again().watermark(query).at_ms == 90
+    lab.again().marked("lake", sealed.complete)
+    assert lab.again().seal("lake", 60).complete == ()
+
+
+def test_a_source_that_tells_is_known(lab: Lab) -> None:
+    query = WatermarkQuery("lake", {"web": 1}, 60_000)
+    lab.channel.seal("lake", None)
+    assert lab.channel.watermark(query).held_by == ("web",)
+    lab.channel.idle("host/web")
+    assert lab.channel.watermark(query).held_by == ("host/web",)
 
 
 def test_drain_asks_holders_to_close_once_nothing_waits(lab: Lab) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import make_v1 as v1
+import make_v1_complete as complete
 import make_v1_more as more
 import pyarrow as pa
 import pytest
@@ -15,6 +16,7 @@ from disks import FaultyDisk
 from fakes import journaled, manual, request
 
 from rayflume.batch import EventBatch
+from rayflume.completeness import WatermarkQuery
 from rayflume.errors import JournalDamaged
 from rayflume.interfaces import RowRef, StreamPosition
 from rayflume.journal.reader import decode_rows
@@ -37,12 +39,12 @@ def golden_disk(data: bytes) -> FaultyDisk:
     return disk
 
 
-def test_every_record_kind_is_in_the_golden_file() -> None:
-    scan = scan_segment(golden_disk(v1.GOLDEN.read_bytes()), NAME)
-    assert {found.head.kind for found in scan.found} == set(Kind)
+def test_every_record_kind_is_in_the_golden_files() -> None:
+    scans = [scan_segment(golden_disk(g.GOLDEN.read_bytes()), NAME) for g in (v1, complete)]
+    assert {found.head.kind for scan in scans for found in scan.found} == set(Kind)
 
 
-@pytest.mark.parametrize("golden", [v1, more], ids=["one_of_each", "more"])
+@pytest.mark.parametrize("golden", [v1, more, complete], ids=["one_of_each", "more", "complete"])
 def test_every_record_is_read_to_its_values(golden: ModuleType) -> None:
     data = golden.GOLDEN.read_bytes()
     scan = scan_segment(golden_disk(data), NAME)
@@ -62,7 +64,7 @@ def test_every_record_is_read_to_its_values(golden: ModuleType) -> None:
             assert whole.to_pybytes() == body
 
 
-@pytest.mark.parametrize("golden", [v1, more], ids=["one_of_each", "more"])
+@pytest.mark.parametrize("golden", [v1, more, complete], ids=["one_of_each", "more", "complete"])
 def test_encoding_again_gives_the_same_bytes(golden: ModuleType) -> None:
     data = golden.GOLDEN.read_bytes()
     for found in scan_segment(golden_disk(data), NAME).found:
@@ -124,6 +126,17 @@ def test_a_journal_of_version_1_opens(tmp_path: Path) -> None:
     }
     assert channel.take("lake/0/a", "", 1, 0).delivery == ""
     assert channel._journal.ledger.epoch == 4
+
+
+def test_a_journal_with_partitions_opens(tmp_path: Path) -> None:
+    channel = journaled(golden_disk(complete.GOLDEN.read_bytes()), manual(tmp_path)[0])
+    sealed = channel.seal("lake", None)
+    assert sealed.until_ms == 2 * complete.HOUR
+    assert [(c.directory, c.rows, c.files) for c in sealed.complete] == [("hour=01", 9, 2)]
+    assert [(c.directory, c.rows) for c in sealed.late] == [("hour=00", 1)]
+    found = channel.watermark(WatermarkQuery("lake", {"web": 1}, 60_000))
+    assert found.at_ms == 9_000_000
+    assert found.oldest == ("hour=00", complete.HOUR)
 
 
 def changed(version: int, kind: int) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from spark_session import require_java
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # deprecations within Jupyter itself
@@ -21,7 +22,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_notebooks() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["clickstream"]
+    assert [path.stem for path in NOTEBOOKS] == ["clickstream", "lake"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -36,12 +37,14 @@ def test_notebook_is_kept_clean(path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "pyspark" in path.read_text():
+        require_java()
     monkeypatch.delenv("MPLBACKEND", raising=False)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(kernel(tmp_path / "jupyter")))
     notebook = read(path, as_version=4)
-    client = nbclient.NotebookClient(notebook, timeout=60, kernel_name="rayflume-test")
+    client = nbclient.NotebookClient(notebook, timeout=180, kernel_name="rayflume-test")
     client.execute(cwd=str(tmp_path))
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in shown)

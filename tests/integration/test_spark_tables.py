@@ -5,21 +5,22 @@ once.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import spark_session
+import table_spark
 from fakes import context
-from spark_session import Spark
+from table_spark import Spark
 
 from rayflume.batch import EventBatch, Extent
 from rayflume.component import lookup
 from rayflume.interfaces import Manifest
 from rayflume.sinks.parquet import ParquetSink
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.spark]
 JOURNAL = "00aa11bb22cc33dd"
 KINDS = ("delta", "iceberg")
 T0_US = 1_763_820_000_123_456  # 2025-11-22 14:00:00.123456 UTC
@@ -34,7 +35,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def spark(base: Path) -> Iterator[Spark]:
-    reason = spark_session.missing()
+    reason = table_spark.missing()
+    if reason and os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
     if reason:
         pytest.skip(reason)
     catalog = {
@@ -46,7 +49,7 @@ def spark(base: Path) -> Iterator[Spark]:
         "spark.sql.catalog.lake.cache-enabled": "false",  # else a session sees what it saw before
         "spark.sql.session.timeZone": "America/New_York",
     }
-    with spark_session.spark_session(base, **catalog) as found:
+    with table_spark.spark_session(base, **catalog) as found:
         yield found
 
 

@@ -21,6 +21,10 @@ CLIENTS, REQUESTS = 2, 5
 RETRY_MS = 700
 CLIENT_WAIT_MS = 30_000
 ANSWERS_LOST = 0.1
+SLOT = 4
+"""Where partitions are marked each has so many numbers,"""
+AHEAD = 2
+"""and a stream must be ahead of them by so many."""
 
 
 def row(stream: str, number: int) -> bytes:
@@ -45,6 +49,16 @@ def is_filtered(number: int) -> bool:
     return number % 11 == 5
 
 
+def headers_of(bodies: list[bytes | None], timed: bool) -> list[dict[str, str]]:
+    """Event times: a second for SLOT numbers."""
+    return [{"timestamp": str(row_of(b)[1] * 1_000 // SLOT)} for b in bodies] if timed else []
+
+
+def is_delivered(number: int) -> bool:
+    """Whether a row ends up as a row of the lake."""
+    return row("s", number).split()[2].startswith(b"p")
+
+
 @dataclass
 class Inputs:
     """All that is to be in the lake, and how far it was made known."""
@@ -54,6 +68,8 @@ class Inputs:
     streams: dict[str, dict[str, list[bytes]]] = field(default_factory=dict)
     """Source -> stream -> rows so far."""
     finished: bool = False
+    timed: bool = False
+    """Whether rows have a header with their event time."""
     clients_left: int = 0
     server: SimServer | None = None
     acknowledged: dict[str, int] = field(default_factory=dict)
@@ -156,7 +172,8 @@ class SimSource:
                 bodies += rows[start:stop]
                 extents.append(Extent(self.prefix + name, start, stop, stop - start))
                 self._next[name] = stop
-        return EventBatch.from_events(bodies, (), tuple(extents)) if extents else None
+        headers = headers_of(bodies, self._inputs.timed)
+        return EventBatch.from_events(bodies, headers, tuple(extents)) if extents else None
 
     def rewind(self, stream: str, next: int, stop: int = 0) -> None:
         name = stream.removeprefix(self.prefix)
@@ -247,7 +264,8 @@ class SimServer:
             extent = Extent(stream, 0, 3, 3)
             self._gone.append(stream)
         try:
-            ingest(EventBatch.from_events(bodies, (), (extent,)))
+            headers = headers_of([*bodies], self._inputs.timed)
+            ingest(EventBatch.from_events(bodies, headers, (extent,)))
         except RayflumeError:
             return False
         return True

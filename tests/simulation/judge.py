@@ -19,7 +19,7 @@ from rayflume.journal.intervals import Intervals
 from rayflume.journal.segment import ALIGN, HEAD, Head, Kind, Meta, body_of, decode_head, peek
 from rayflume.naming import delivery_of
 from simulation.disk import Machine
-from simulation.inputs import row_of
+from simulation.inputs import AHEAD, SLOT, is_delivered, row_of
 from simulation.kernel import Process
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Judge:
         """Segment and offset of the records that were damaged on the disk,"""
         self.damaged: set[Row] = set()
         """and their rows: they may be lost, or be read again."""
+        self.marked = 0
+        """Partitions that were marked as complete in a lake that must get all rows."""
         self.expired = False
         """Whether a staged upload has vanished."""
 
@@ -107,6 +109,8 @@ class Judge:
                 raise self._violation(f"the visible file {path} of {lake} was replaced or removed")
         for path in after.keys() - before.keys():
             self._world.kernel.note(f"{lake} shows {path}")
+            if path.endswith("/_SUCCESS"):
+                self._complete(lake, path.rpartition("/")[0], after)
             delivery = delivery_of(path)
             if delivery is not None and not self._is_prepared(lake, delivery, path):
                 raise self._violation(f"{path} is visible in {lake}, but was never prepared")
@@ -121,6 +125,33 @@ class Judge:
             for data in files:
                 self._prepared |= set(prepared_in(data))
         return (delivery, target) in self._prepared
+
+    def _complete(self, lake: str, slot: str, files: Mapping[str, bytes]) -> None:
+        """A partition is marked: every stream has passed it, and all its rows are there."""
+        topology, inputs = self._world.topology, self._world.inputs
+        channel, first = topology.sinks[lake][0], SLOT * int(slot.removeprefix("slot="))
+        if channel in topology.optional:
+            return
+        there = {row for path in files if _is_in(path, slot) for row in _rows_of(files[path])}
+        self.marked += 1
+        for source, streams in inputs.streams.items():
+            for stream, rows in streams.items() if channel in topology.sources[source] else ():
+                if len(rows) <= first + SLOT + AHEAD:
+                    raise self._violation(f"{slot} of {lake} is marked, {stream} is not so far")
+                wanted = {(stream, n) for n in range(first, first + SLOT) if is_delivered(n)}
+                missing = wanted - there - self.damaged
+                if missing:
+                    raise self._violation(f"{slot} of {lake} is marked, {missing} is not there")
+
+    def _told(self, lake: str) -> None:
+        """At the end: markers and what lies beside them tell of all rows of their partitions."""
+        files = self._world.stores[lake].store.files
+        for path in [path for path in files if path.endswith("/_SUCCESS")]:
+            slot = path.rpartition("/")[0]
+            told = [json.loads(files[p]) for p in files if p.startswith(path)]
+            rows = sum(len(_rows_of(files[p])) for p in files if _is_in(p, slot))
+            if sum(content["rows"] for content in told) != rows:
+                raise self._violation(f"{slot} of {lake} has {rows} rows, told is {told}")
 
     def looked(self, name: str, status: Mapping[str, Json]) -> None:
         """A part's status: what a part can meet here is no reason to crash or to fail."""
@@ -142,6 +173,7 @@ class Judge:
         """All rows once, in order, and nothing left behind."""
         for sink, (channel, _) in self._world.topology.sinks.items():
             self._rows(sink, channel)
+            self._told(sink)
         self._collect()
         for name, sim in self._world.stores.items():
             if sim.store.uploads:
@@ -183,8 +215,7 @@ class Judge:
         found: Counter[Row] = Counter()
         for path, data in self._world.stores[sink].store.files.items():
             if path.endswith(".parquet"):
-                table = _read(data)
-                rows = list(zip(table["s"].to_pylist(), table["n"].to_pylist(), strict=True))
+                rows = _rows_of(data)
             elif path.endswith(".dead"):
                 bodies = _read(data)["body"].to_pylist()
                 rows = [row_of(body) for body in bodies]
@@ -238,6 +269,15 @@ class Judge:
 
 def _read(data: bytes) -> pa.Table:
     return pq.ParquetFile(io.BytesIO(data)).read(use_threads=False)
+
+
+def _is_in(path: str, slot: str) -> bool:
+    return path.startswith(f"{slot}/") and path.endswith(".parquet")
+
+
+def _rows_of(data: bytes) -> list[Row]:
+    table = _read(data)
+    return list(zip(table["s"].to_pylist(), table["n"].to_pylist(), strict=True))
 
 
 def records_in(data: bytes) -> Iterator[tuple[int, Head]]:

@@ -304,10 +304,14 @@ class SimEvent:
         return self._set
 
     def wait(self, timeout: float | None = None) -> bool:
-        if self._set or self._kernel.current is None:
+        task = self._kernel.current
+        if self._set or task is None:
             return self._set
-        self._waiting.append(self._kernel.current)
+        self._waiting.append(task)
         self._kernel.park(None if timeout is None else timeout * 1000)
+        if task in self._waiting:
+            # Its time was over: it waits for something else by the time this is set.
+            self._waiting.remove(task)
         return self._set
 
 

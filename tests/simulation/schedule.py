@@ -97,6 +97,8 @@ def _live(world: World, planned: list[tuple[int, faults.Fault]]) -> None:
     faults.heal(world)
     if not kernel.run(lambda: world.inputs.sent, kernel.now_ms + DRAIN_MS):
         raise Violation("the clients never get an answer")
+    if world.linger_ms:
+        kernel.run(lambda: False, kernel.now_ms + world.linger_ms)
     world.asked = "drain"
     if not kernel.run(lambda: world.ended, kernel.now_ms + DRAIN_MS):
         assert world.control is not None

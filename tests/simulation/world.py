@@ -13,7 +13,8 @@ from unittest.mock import patch
 from rayflume import flow
 from rayflume.agent import runner as runner_module
 from rayflume.agent.control import Control, Watch
-from rayflume.agent.parts import ChannelPart, Part, Status
+from rayflume.agent.marking import MarkerRunner, expected_sources
+from rayflume.agent.parts import ChannelPart, MarkingSink, Part, Status
 from rayflume.agent.runner import ServerRunner, SinkRunner, SourceRunner
 from rayflume.agent.supervisor import Key
 from rayflume.channels._journaled import ChannelSetup, JournaledChannel
@@ -23,10 +24,11 @@ from rayflume.errors import Retry
 from rayflume.journal import store as store_module
 from rayflume.journal.ledger import LedgerLimits
 from rayflume.journal.store import JournalOptions
+from rayflume.markers import Marking
 from rayflume.metrics import Metrics
 from rayflume.sinks.parquet import Parquet, ParquetSink
 from simulation.disk import Machine, SimDisk
-from simulation.inputs import Inputs, SimServer, SimSource
+from simulation.inputs import AHEAD, SLOT, Inputs, SimServer, SimSource
 from simulation.judge import Judge
 from simulation.kernel import Died, Kernel, Process, SimClock, SimEvent, SimThreads
 from simulation.lake import SimStorage, SimStore
@@ -98,6 +100,9 @@ class World:
         self.judge = Judge(self)
         self.network = Network(kernel)
         self.segment_bytes = segment_bytes
+        self.parquet = PARQUET
+        self.linger_ms = 0
+        """So long it goes on when all is sent."""
         self.machines = {name: Machine(kernel, name) for name in topology.channels}
         self.stores = {name: SimStore(kernel, name, self.judge) for name in topology.sinks}
         self.inputs = Inputs(kernel, topology)
@@ -183,7 +188,10 @@ class World:
             return ChannelPart(_Channel(self, process), context)  # type: ignore[arg-type]
         if plan.kind == "sink":
             channel = SimChannel(self.network, plan.channel)
-            return SinkRunner(channel, self.sink(key[0], context), context)
+            runner = SinkRunner(channel, self.sink(key[0], context), context)
+            if key[1] > 0 or self.parquet.complete is None:
+                return runner
+            return MarkingSink(runner, self._markers(plan, context))
         return self._source(key[0], context)
 
     def channel(self, context: Context, process: Process) -> JournaledChannel:
@@ -193,7 +201,22 @@ class World:
         return JournaledChannel(disk, options, context, ChannelSetup(durable=True))
 
     def sink(self, name: str, context: Context) -> ParquetSink:
-        return PARQUET.over(SimStorage(self.stores[name]), context)
+        return self.parquet.over(SimStorage(self.stores[name]), context)
+
+    def _markers(self, plan: PartPlan, context: Context) -> MarkerRunner:
+        rules = self.parquet.marker_rules()
+        assert rules is not None
+        marking = Marking(
+            "sim",
+            plan.name,
+            rules,
+            SimStorage(self.stores[plan.name]),
+            [SimChannel(self.network, plan.channel)],
+            expected_sources(self.plan, plan.channel, 1),
+            context.clock,
+            context.metrics,
+        )
+        return MarkerRunner(marking, context)
 
     def _source(self, name: str, context: Context) -> Part:
         names = self.topology.sources[name]
@@ -201,15 +224,19 @@ class World:
             {"optional": [n for n in self.topology.optional if n in names]}
         )
         route = flow.Route(
-            name,
+            f"{context.host_id}/{name}",
             [FILTER.build(context)],
             selector.build(context),
             {channel: SimChannel(self.network, channel) for channel in names},
             context.metrics,
         )
-        if name == self.topology.server:
-            return ServerRunner(SimServer(self.inputs, context), route, context)
-        return SourceRunner(SimSource(self.inputs, context), route, context)
+        runner = (
+            ServerRunner(SimServer(self.inputs, context), route, context)
+            if name == self.topology.server
+            else SourceRunner(SimSource(self.inputs, context), route, context)
+        )
+        runner.signs.wanted = self.parquet.complete is not None
+        return runner
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -367,6 +394,16 @@ PARQUET = Parquet.model_validate(
         "roll": {"age": "20s"},
     }
 )
+MARKED = Parquet.model_validate(
+    {
+        "path": PARQUET.path,
+        "format": PARQUET.format,
+        "roll": {"age": "1s"},
+        "partition_by": ["slot=%s"],
+        "complete": {"after": AHEAD * 1_000 // SLOT, "idle_timeout": "60s"},
+    }
+)
+"""A partition has SLOT numbers, and is marked once all streams have passed it."""
 FILTER = lookup("interceptor", "regex_filter").model_validate(
     {"regex": "filtered$", "exclude_events": True}
 )

@@ -1,4 +1,4 @@
-"""A Spark session that runs SQL: one JSON line in, one JSON line out. Started by spark_session.py
+"""A Spark session that runs SQL: one JSON line in, one JSON line out. Started by table_spark.py
 with the PySpark that the table jars are for.
 """
 

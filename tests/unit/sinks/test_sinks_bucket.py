@@ -141,3 +141,9 @@ def test_event_times_of_columns_and_headers() -> None:
     assert event_times("12", 2).ms.tolist() == [12, 12]
     assert event_times(pa.array([1], pa.date32()), 1).ms.tolist() == [86_400_000]
     assert event_times(pa.array([3], pa.timestamp("s")), 1).ms.tolist() == [3000]
+
+
+@pytest.mark.parametrize("value", ["d\u00a0e", "\u3000", "👩\u200d💻", "日本", "é"])
+def test_what_is_not_ascii_is_left_as_hive_leaves_it(value: str) -> None:
+    """Spark and Hive decode each %XX to one character and would read mojibake."""
+    assert escape(value.encode()) == value
