@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pydantic import SecretStr
 
 from rayflume.component import Component
+from rayflume.errors import OptionError
 
 _DELTA = {
     "endpoint": "aws_endpoint",
@@ -17,6 +18,8 @@ _DELTA = {
     "access_key": "aws_access_key_id",
     "secret_key": "aws_secret_access_key",
     "session_token": "aws_session_token",
+    "server_side_encryption": "aws_server_side_encryption",
+    "kms_key_id": "aws_sse_kms_key_id",
 }
 _ICEBERG = {
     "endpoint": "s3.endpoint",
@@ -32,6 +35,10 @@ def delta_options(options: Component) -> dict[str, str]:
     """For delta-rs. A commit is a put that never replaces: `If-None-Match`, as the sink's own."""
     found = _renamed(options, _DELTA)
     found["aws_conditional_put"] = "etag"
+    if getattr(options, "requester_pays", False):
+        found["aws_request_payer"] = "true"
+    if getattr(options, "path_style", None) is False:
+        found["aws_virtual_hosted_style_request"] = "true"
     if found.get("aws_endpoint", "").startswith("http://"):
         found["aws_allow_http"] = "true"
     connect, call = _seconds(options, "connect_timeout"), _seconds(options, "call_timeout")
@@ -49,12 +56,26 @@ def delta_options(options: Component) -> dict[str, str]:
 def iceberg_properties(options: Component) -> dict[str, str]:
     """For PyIceberg's file access."""
     found = _renamed(options, _ICEBERG)
+    if getattr(options, "path_style", None) is False:
+        found["s3.force-virtual-addressing"] = "true"
     connect, call = _seconds(options, "connect_timeout"), _seconds(options, "call_timeout")
     if connect:
         found["s3.connect-timeout"] = str(connect)
     if call:
         found["s3.request-timeout"] = str(call)
     return found
+
+
+def refuse(options: Component, instead: Mapping[str, str]) -> None:
+    """Raises OptionError for an option that the table's own client does not know. `instead`: name
+    of the option -> what to do.
+    """
+    for name, advice in instead.items():
+        if getattr(options, name, None):
+            raise OptionError(
+                f"storage.{name}: a table is also written by another client, which does not know "
+                f"this option; {advice}"
+            )
 
 
 def secrets_in(options: Component) -> dict[str, str]:

@@ -34,11 +34,20 @@ from rayflume.table import Addition, Compacted, TableFile, TablePlace, described
 from rayflume.tables._columns import check_partitions, check_required, difference, plain, widest
 from rayflume.tables._marks import Slot, Verdict
 from rayflume.tables._stats import delta_stats
-from rayflume.tables._stores import delta_options, secrets_in
+from rayflume.tables._stores import delta_options, refuse, secrets_in
 
 ATTEMPTS = 5
 """Commits that are tried at once before the lane waits, with jitter, and asks again."""
 _NOTE = "rayflume.delivery"
+_KERBEROS = "let the agent have a ticket cache, named by KRB5CCNAME"
+_INSTEAD = {
+    "profile": "set AWS_PROFILE for the agent",
+    "ca_file": "install the certificate's authority on the host",
+    "hadoop_conf": "set HADOOP_CONF_DIR for the agent",
+    "kerberos_principal": _KERBEROS,
+    "kerberos_keytab": _KERBEROS,
+    "kerberos_cache": _KERBEROS,
+}
 
 
 @component
@@ -64,12 +73,7 @@ class Delta(Component):
                 f"table: a Delta table cannot be on {place.storage!r}; write to a local directory, "
                 "to S3 or to HDFS, or leave `table` out"
             )
-        for name in ("hadoop_conf", "kerberos_principal", "kerberos_keytab", "kerberos_cache"):
-            if getattr(place.options, name, None):
-                raise OptionError(
-                    f"storage.{name}: a Delta table is reached by another client, which does not "
-                    "know it; set HADOOP_CONF_DIR and KRB5CCNAME for the agent instead"
-                )
+        refuse(place.options, _INSTEAD)
         return DeltaLake(place)
 
 

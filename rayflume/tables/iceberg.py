@@ -50,12 +50,19 @@ from rayflume.table import Addition, Compacted, TablePlace, described, partition
 from rayflume.tables._columns import check_partitions, check_required, difference, plain
 from rayflume.tables._iceberg_files import OneTry, data_file, merge_small_files
 from rayflume.tables._marks import Runs, Verdict
-from rayflume.tables._stores import iceberg_properties, secrets_in
+from rayflume.tables._stores import iceberg_properties, refuse, secrets_in
 
 ATTEMPTS = 5
 """Commits that are tried at once before the lane waits, with jitter, and asks again."""
 _NOTE = "rayflume.delivery"
 _MARK = "rayflume.committed."
+_INSTEAD = {
+    "profile": "set AWS_PROFILE for the agent",
+    "ca_file": "install the certificate's authority on the host",
+    "server_side_encryption": "set the bucket's default encryption",
+    "kms_key_id": "set the bucket's default encryption",
+    "requester_pays": "write to a bucket whose owner pays",
+}
 _BUGS = (TypeError, AttributeError, AssertionError, LookupError, NotImplementedError)
 
 
@@ -106,6 +113,7 @@ class Iceberg(Component):
                 f"path: an Iceberg table cannot be in {place.location}: choose a path without "
                 "`#`, `?` and `%`"
             )
+        refuse(place.options, _INSTEAD)
         return IcebergLake(self, place)
 
 

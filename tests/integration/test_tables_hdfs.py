@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 from fakes import context
+from hdfs_servers import Hdfs
 from table_worlds import publish_from_two
 
 from rayflume.component import lookup
 from rayflume.sinks.parquet import ParquetSink
 
-hdfs_servers = pytest.importorskip("hdfs_servers")
+pytestmark = pytest.mark.hdfs
 COUNT = 6
 
 
@@ -30,8 +31,8 @@ def made(path: str, base: Path) -> ParquetSink:
     return sink
 
 
-def test_two_who_publish_everything_at_once(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    path = request.getfixturevalue("hdfs").lake()
+def test_two_who_publish_everything_at_once(hdfs: Hdfs, tmp_path: Path) -> None:
+    path = hdfs.lake()
     sinks = [made(path, tmp_path), made(path, tmp_path)]
     publish_from_two(sinks, COUNT)
     table = DeltaTable(path)

@@ -18,8 +18,10 @@ from rayflume.batch import EventBatch, Extent
 from rayflume.component import lookup
 from rayflume.errors import OptionError, PublishUnknown, Retry, SinkParked, TableRefused
 from rayflume.interfaces import Manifest
+from rayflume.lake import storage_options
 from rayflume.sinks.parquet import Parquet, ParquetSink
 from rayflume.table import described
+from rayflume.tables._stores import delta_options
 
 JOURNAL = "00aa11bb22cc33dd"
 ICEBERG: dict[str, object] = {"type": "iceberg", "name": "web.rows"}
@@ -126,6 +128,52 @@ def test_options_that_do_not_go_together(tmp_path: Path) -> None:
     assert "choose a path without `#`, `?` and `%`" in problem(path="a#b", kind="iceberg")
     format_ = {"type": "json", "schema": {"day": "string"}}
     assert "'day' is also a column" in problem(format=format_, partition_by=["day=%Y"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "storage", "text"),
+    [
+        ("delta", {"profile": "p"}, "storage.profile: .* set AWS_PROFILE for the agent"),
+        ("iceberg", {"server_side_encryption": "AES256"}, "the bucket's default encryption"),
+        ("iceberg", {"requester_pays": True}, "storage.requester_pays"),
+    ],
+)
+def test_options_that_the_tables_client_does_not_know(
+    kind: str, storage: dict[str, object], text: str, tmp_path: Path
+) -> None:
+    part = Parquet.model_validate(options(tmp_path, kind, path="s3://lake/x", storage=storage))
+    with pytest.raises(OptionError, match=text):
+        part.build(context(tmp_path, "lake"))
+
+
+def test_options_of_the_storage_reach_delta() -> None:
+    given = {
+        "endpoint": "http://s3.example.org",
+        "access_key": "key",
+        "secret_key": "hunter2",
+        "server_side_encryption": "aws:kms",
+        "kms_key_id": "k",
+        "requester_pays": True,
+        "path_style": False,
+        "call_timeout": "7s",
+        "connect_timeout": "300ms",
+        "retries": 2,
+    }
+    assert delta_options(storage_options("s3://lake/x", given)) == {
+        "aws_endpoint": "http://s3.example.org",
+        "aws_allow_http": "true",
+        "aws_access_key_id": "key",
+        "aws_secret_access_key": "hunter2",
+        "aws_server_side_encryption": "aws:kms",
+        "aws_sse_kms_key_id": "k",
+        "aws_request_payer": "true",
+        "aws_virtual_hosted_style_request": "true",
+        "aws_conditional_put": "etag",
+        "connect_timeout": "1s",
+        "timeout": "7s",
+        "retry_timeout": "7s",
+        "max_retries": "2",
+    }
 
 
 def test_an_iceberg_table_needs_a_namespace() -> None:
