@@ -36,10 +36,7 @@ class RollSettings:
 
 @dataclass(frozen=True)
 class Lake:
-    """Storage, schema, format and settings. Thread-safe.
-
-    `left_out`: names that fields of bodies cannot have as columns: a table's partitions.
-    """
+    """Storage, schema, format and settings. Thread-safe."""
 
     context: Context
     storage: Storage
@@ -50,7 +47,6 @@ class Lake:
     roll: RollSettings
     budget: Budget
     limit: DeadLetterLimit
-    left_out: frozenset[str] = frozenset()
     figures: PartitionFigures = field(default_factory=PartitionFigures)
     noting: Noting | None = None
     """What markers of complete partitions need to know; None when there are none."""
@@ -91,7 +87,6 @@ class Lake:
         while True:
             version, schema = self.schemas.current()
             decoded = self._decoded(batch, schema)
-            self._check_partitions(decoded)
             self.schemas.agree(self._new_fields(decoded))
             if self.schemas.current()[0] == version:
                 return version, self._usable(schema), decoded
@@ -120,21 +115,11 @@ class Lake:
         return pa.schema(kept) if kept else None
 
     def _new_fields(self, decoded: Decoded) -> pa.Schema:
-        without = {*self.splitter.header_columns, *self.left_out}
-        fields = [f for f in decoded.table.schema if f.name not in without]
+        headers = self.splitter.header_columns
+        fields = [f for f in decoded.table.schema if f.name not in headers]
         if not fields:
             return pa.schema([])
         return self._with_headers(fields)
-
-    def _check_partitions(self, decoded: Decoded) -> None:
-        """Raises SinkParked when a partition reads a field that is left out for its name."""
-        for name in self.left_out.intersection(decoded.table.schema.names):
-            if name in self.splitter.partitioning.fields:
-                raise SinkParked(
-                    f"partition_by: the partition {name!r} reads the field {name!r} of the bodies, "
-                    "and a table cannot have two columns of one name: name the partition "
-                    f"otherwise, as in {name}_key=%{{{name}}}"
-                )
 
     def _with_headers(self, fields: list[pa.Field]) -> pa.Schema:
         headers = [pa.field(name, pa.string()) for name in self.splitter.header_columns]

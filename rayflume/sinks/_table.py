@@ -61,7 +61,7 @@ class TableCommits:
 
     def _columns(self, schema: pa.Schema | None) -> pa.Schema:
         columns = pa.schema([]) if schema is None else schema
-        for name in self._lake.left_out:
+        for name in self._lake.splitter.partitioning.names:
             if name in columns.names:
                 raise TableRefused(
                     f"the lake has a column {name!r} (in its `_rayflume/schema/`), and a partition "

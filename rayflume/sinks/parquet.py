@@ -312,7 +312,6 @@ class Parquet(Component):
             RollSettings(self.roll.rows, self.max_open_files, _uploads_max(), fail),
             Budget(self.buffer_bytes, context.metrics),
             DeadLetterLimit(self.dead_letter_limit),
-            frozenset(self._partition_names()) if self.table else frozenset(),
             noting=self._noting(context),
         )
         table = self.table_over(context)

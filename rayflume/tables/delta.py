@@ -58,9 +58,8 @@ class Delta(Component):
     services and the rest in HADOOP_CONF_DIR, and Kerberos tickets in the system's cache.
 
     The table is made with the first delivery, or was there before with the same partitions. Each
-    name in `partition_by` is a column of texts; a field of a body with that name is left out.
-    Decimals have 38 digits in the table, because Delta's columns keep their type, and files may
-    have fewer.
+    name in `partition_by` is a column of texts. Decimals have 38 digits in the table, because
+    Delta's columns keep their type, and files may have fewer.
 
     Replaced files stay until VACUUM; it leaves `_rayflume/` alone. The log keeps at most 512 small
     marks per journal, whatever its age; do not set `delta.setTransactionRetentionDuration`.
