@@ -70,10 +70,12 @@ _BUGS = (TypeError, AttributeError, AssertionError, LookupError, NotImplementedE
 class Iceberg(Component):
     """The lake is an Iceberg table of a catalog: each delivery is one commit, exactly once.
 
+    On a local disk and on S3; not on HDFS, which PyIceberg reaches only through a JVM.
+
     The table is made with the first delivery, in the lake's path, or was there before with the same
     partitions. Each name in `partition_by` is a column of texts, partitioned by identity. Data
     files do not have that column: its values come from the table's metadata, as Iceberg's
-    specification says. Not on HDFS.
+    specification says.
 
     Replaced files, old snapshots and the manifests of refused commits stay until somebody runs
     `expire_snapshots` and `remove_orphan_files`; they leave `_rayflume/` alone. One property of at
