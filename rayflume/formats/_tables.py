@@ -13,8 +13,10 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from rayflume.component import Component, option
 from rayflume.formats._columns import fit_all
 from rayflume.formats._lake_types import Unfit, lake_array
+from rayflume.formats._options import SCHEMA_DOC, DeclaredSchema
 from rayflume.formats._rows import EMPTY, Indexes, Rows, record_batch
 from rayflume.interfaces import Contract, Decoded
 from rayflume.schema import (
@@ -24,6 +26,7 @@ from rayflume.schema import (
     columns_of,
     count_fields,
     merge,
+    parse_declared,
     prune,
 )
 
@@ -38,6 +41,23 @@ ROWS_DOC = (
     "must hold exactly one row, whose fields become the columns, and a body with another number of "
     "rows goes to the dead letters: an event is one row of the lake."
 )
+
+
+class TableOptions(Component):
+    """What formats of such bodies have in common."""
+
+    fields: DeclaredSchema | None = option(
+        SCHEMA_DOC + " Without it the columns are those of the bodies.",
+        default=None,
+        alias="schema",
+        example={"user_id": "int64", "url": "string"},
+    )
+    rows_column: str = option(ROWS_DOC, default="", example="rows")
+
+    def reading(self, read: Read) -> TableFormat:
+        """The format, which opens bodies so."""
+        declared = parse_declared(self.fields) if self.fields else ()
+        return TableFormat(read, declared, self.rows_column)
 
 
 class TableFormat:

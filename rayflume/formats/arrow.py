@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from rayflume.component import Component, Context, component, option
-from rayflume.formats._options import SCHEMA_DOC, DeclaredSchema
-from rayflume.formats._tables import ROWS_DOC, TableFormat
-from rayflume.schema import parse_declared
+from rayflume.component import Context, component
+from rayflume.formats._tables import TableFormat, TableOptions
 
 _FILE = b"ARROW1"
 
 
 @component
-class Arrow(Component):
+class Arrow(TableOptions):
     """Each event's body is one whole Arrow IPC stream (or file), with one row; its fields become
     columns.
     """
 
-    fields: DeclaredSchema | None = option(
-        SCHEMA_DOC + " Without it the columns are those of the bodies.",
-        default=None,
-        alias="schema",
-        example={"user_id": "int64", "url": "string"},
-    )
-    rows_column: str = option(ROWS_DOC, default="", example="rows")
-
     def build(self, context: Context) -> TableFormat:
-        declared = parse_declared(self.fields) if self.fields else ()
-        return TableFormat(read, declared, self.rows_column)
+        return self.reading(read)
 
 
 def read(data: pa.Buffer) -> pa.Table:

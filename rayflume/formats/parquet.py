@@ -5,30 +5,19 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rayflume.component import Component, Context, component, option
+from rayflume.component import Context, component
 from rayflume.formats._lake_types import Unfit
-from rayflume.formats._options import SCHEMA_DOC, DeclaredSchema
-from rayflume.formats._tables import ROWS_DOC, TableFormat
-from rayflume.schema import parse_declared
+from rayflume.formats._tables import TableFormat, TableOptions
 
 BODY_BYTES_MAX = 1 << 30
 
 
 @component
-class Parquet(Component):
+class Parquet(TableOptions):
     """Each event's body is one whole Parquet file, with one row; its fields become columns."""
 
-    fields: DeclaredSchema | None = option(
-        SCHEMA_DOC + " Without it the columns are those of the bodies.",
-        default=None,
-        alias="schema",
-        example={"user_id": "int64", "url": "string"},
-    )
-    rows_column: str = option(ROWS_DOC, default="", example="rows")
-
     def build(self, context: Context) -> TableFormat:
-        declared = parse_declared(self.fields) if self.fields else ()
-        return TableFormat(read, declared, self.rows_column)
+        return self.reading(read)
 
 
 def read(data: pa.Buffer) -> pa.Table:
