@@ -301,3 +301,34 @@ def test_a_published_file_whose_footer_cannot_be_read(damage: str, tmp_path: Pat
     with pytest.raises(LakeDamaged, match=f"{file.target} was published and has no footer"):
         table.add(manifest)
     lake.sink.close()
+
+
+def test_a_history_with_a_hole_proves_nothing_while_others_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """delta-rs counts versions down from the table it has, and also lists commits since: a commit
+    that was cleaned up and one that comes at that moment would make up for each other.
+    """
+    monkeypatch.setattr("rayflume.tables._marks.SLOT_NUMBERS", 1)
+    lake = Lake(tmp_path, "delta")
+    [_, late, _] = [lake.deliver(n, [{"n": n}]) for n in (10, 3, 12)]
+    table = DeltaTable(str(tmp_path / "lake"))
+    table.optimize.compact()
+    table.create_checkpoint()
+    log = tmp_path / "lake/_delta_log"
+    note = f'"rayflume.delivery":"{late.delivery}"'
+    [path] = [path for path in log.glob("*.json") if note in path.read_text()]
+    path.unlink()
+    whole, calls = DeltaTable.history, []
+
+    def history(self: DeltaTable, limit: int | None = None) -> list[dict[str, Any]]:
+        calls.append(limit)
+        if len(calls) in (1, 3):
+            write_deltalake(str(tmp_path / "lake"), pa.table({"n": [-1]}), mode="append")
+        return whole(self, limit)
+
+    monkeypatch.setattr(DeltaTable, "history", history)
+    with pytest.raises(TableRefused, match="cannot tell any more"):
+        lake.sink.publish(late)
+    assert len(calls) > 3
+    lake.sink.close()
