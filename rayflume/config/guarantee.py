@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from rayflume.component import lookup
+from rayflume.config.division import undecided
 from rayflume.config.parts import component_of
 from rayflume.config.plan import AgentPlan, PartPlan
 
@@ -54,6 +55,14 @@ def guarantees(plan: AgentPlan, environ: Mapping[str, str] | None = None) -> lis
                 if sink.channel != name:
                     continue
                 level, reason = _judge(source, plan.channels[name], sink)
+                if header := undecided(source, environ):
+                    level, reason = (
+                        Level.LOSSY,
+                        (
+                            f"the selector divides rows by the header {header!r}, which may be another "
+                            "when rows are read again"
+                        ),
+                    )
                 if name not in required:
                     level, reason = Level.LOSSY, "the channel is optional: it skips rows when full"
                 found.append(PathGuarantee(source.name, name, sink.name, level, reason))
