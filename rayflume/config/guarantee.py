@@ -21,6 +21,10 @@ from rayflume.config.division import undecided
 from rayflume.config.parts import component_of
 from rayflume.config.plan import AgentPlan, PartPlan
 
+_UNDECIDED = (
+    "the selector divides rows by the header {!r}, which may be another when rows are read again"
+)
+
 
 class Level(StrEnum):
     """How often a row of the source is in the sink's target, whatever dies."""
@@ -56,13 +60,7 @@ def guarantees(plan: AgentPlan, environ: Mapping[str, str] | None = None) -> lis
                     continue
                 level, reason = _judge(source, plan.channels[name], sink)
                 if header := undecided(source, environ):
-                    level, reason = (
-                        Level.LOSSY,
-                        (
-                            f"the selector divides rows by the header {header!r}, which may be another "
-                            "when rows are read again"
-                        ),
-                    )
+                    level, reason = Level.LOSSY, _UNDECIDED.format(header)
                 if name not in required:
                     level, reason = Level.LOSSY, "the channel is optional: it skips rows when full"
                 found.append(PathGuarantee(source.name, name, sink.name, level, reason))
