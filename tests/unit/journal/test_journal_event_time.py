@@ -31,7 +31,7 @@ class Lab:
         state.index.add("seg", start * 10, 10, (start, start + 1))
         token = bytes(16) if keyed else b""
         extent = Extent(stream, start, start + 1, 1, token, keyed=keyed)
-        meta = {"rows": [start, start + 1], "extents": extents_to_json([extent])}
+        meta = {"rows": [start, start + 1], "extents": extents_to_json((extent,))}
         state.apply(Kind.PUT, {**meta, "source": WEB, "now": 0})
         state.visible = state.next_position
 
