@@ -12,11 +12,11 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rayflume.errors import PublishUnknown, TableRefused
+from rayflume.errors import LakeDamaged, PublishUnknown, StorageUnavailable, TableRefused
 from rayflume.interfaces import Contract, Manifest, StagedFile
 from rayflume.schema import to_json
 from rayflume.sinks._lake import Lake
-from rayflume.table import Addition, Table, TableFile
+from rayflume.table import Addition, Table, TableFile, described
 
 _FOOTER_THREADS = 8
 
@@ -89,6 +89,15 @@ class TableCommits:
             raise PublishUnknown(f"{file.target} was published and is not there") from None
         try:
             return pq.read_metadata(reader)
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise StorageUnavailable(f"{file.target}: {described(error)}") from error
+            # Arrow has an OSError of its own for bytes that are no footer.
+            raise LakeDamaged(
+                f"{file.target} was published and has no footer that can be read "
+                f"({described(error)}): restore the file, its delivery is not in the table yet",
+                path=file.target,
+            ) from error
         finally:
             reader.close()
 

@@ -1,9 +1,9 @@
 """A lake as a Delta table, written with delta-rs; no Spark, no catalog.
 
 A delivery is one transaction of adds. In the same transaction it marks the slot that its id falls
-into (`_marks`), as an application transaction. delta-rs refuses a commit when another one since the
-snapshot it was made from has the same application id; so of two publishers of one delivery only one
-can land, and the other then reads that it has.
+into (`_marks`), as an application transaction, and notes what it found there. delta-rs refuses a
+commit when another one since the snapshot it was made from has the same application id; so of two
+publishers of one delivery only one can land, and the other then reads that it has.
 
 After any error the table is looked at again: whether the mark is there is the only truth. A commit
 that was slow and lands later can do no harm, for a log entry is a file that is only ever created if
@@ -32,13 +32,14 @@ from rayflume.errors import OptionError, PublishUnknown, StorageUnavailable, Tab
 from rayflume.naming import parse_delivery
 from rayflume.table import Addition, Compacted, TableFile, TablePlace, described, partition_values
 from rayflume.tables._columns import check_partitions, check_required, difference, plain, widest
-from rayflume.tables._marks import Slot, Verdict
+from rayflume.tables._marks import BEFORE, NOTE, READ, Slot, Verdict
 from rayflume.tables._stats import delta_stats
 from rayflume.tables._stores import delta_options, refuse, secrets_in
 
 ATTEMPTS = 5
 """Commits that are tried at once before the lane waits, with jitter, and asks again."""
-_NOTE = "rayflume.delivery"
+_RECENT = 1000
+"""Commits that are read before all of the history is."""
 _KERBEROS = "let the agent have a ticket cache, named by KRB5CCNAME"
 _INSTEAD = {
     "profile": "set AWS_PROFILE for the agent",
@@ -172,14 +173,31 @@ class DeltaLake:
                 return verdict is Verdict.LANDED
             if any(f"part-{delivery}-" in path for path in table.file_uris()):
                 return True
-            if any(entry.get(_NOTE) == delivery for entry in table.history()):
-                return True
+        for limit in (_RECENT, None):
+            told = slot.told_by(delivery, self._history(table, limit))
+            if told is not Verdict.FORGOTTEN:
+                return told is Verdict.LANDED
         raise TableRefused(
             f"{self._name} cannot tell any more whether it has the delivery {delivery}: later ones "
-            "of its journal took its mark, and neither its files nor the history names it. Look "
-            "whether its rows are there; then `rayflume journal deliveries DIR --abandon "
-            f"{delivery}` ends it and keeps its rows in a file"
+            "of its journal took its mark, neither its files nor the history names it, and the "
+            "history does not reach back to before they did. Look whether its rows are there; "
+            f"then `rayflume journal deliveries DIR --abandon {delivery}` ends it and keeps its "
+            "rows in a file"
         )
+
+    def _history(self, table: DeltaTable, limit: int | None) -> list[dict[str, object]]:
+        """The newest commits, numbered downwards from the table's version.
+
+        delta-rs also reads those that came since, and then numbers all of them too low.
+        """
+        for _attempt in range(ATTEMPTS):
+            version = table.version()
+            with self._translated("read"):
+                found = table.history(limit)
+            self._fresh()
+            if table.version() == version:
+                return found
+        raise StorageUnavailable(f"{self._name}: others commit while its history is read")
 
     def _check(self, table: DeltaTable) -> None:
         check_partitions(table.metadata().partition_columns, self._place.partitions, self._name)
@@ -227,14 +245,21 @@ class DeltaLake:
     def _append(self, table: DeltaTable, addition: Addition) -> None:
         slot = Slot.of(addition.delivery)
         journal, _, _ = parse_delivery(addition.delivery)
+        before = table.transaction_version(slot.app_id)
+        notes = {
+            NOTE: addition.delivery,
+            "rayflume.journal": journal,
+            READ: str(table.version()),
+            BEFORE: "" if before is None else str(before),
+        }
         table.create_write_transaction(
             [self._add(file, addition.now_ms) for file in addition.files],
             mode="append",
             schema=table.schema(),
             partition_by=list(self._place.partitions),
             commit_properties=CommitProperties(
-                custom_metadata={_NOTE: addition.delivery, "rayflume.journal": journal},
-                app_transactions=[Transaction(slot.app_id, slot.version)],
+                custom_metadata=notes,
+                app_transactions=[Transaction(slot.app_id, slot.marked(before))],
             ),
         )
 

@@ -3,7 +3,7 @@
 A delivery is one commit: the manifest of its files, the columns they need, and in a property of the
 table the delivery's mark (`_marks`). The commit requires that the branch stands where it was when
 the mark was looked for; so of two publishers of one delivery only one can land. The snapshot names
-the delivery, too, for people.
+the delivery, too, and the marks that fell, for those that waited longer than marks are kept.
 
 PyIceberg's own loop of retries is not used: it would commit on top of what another publisher did
 meanwhile without a look at the mark, and it deletes the manifests of a commit that it believes
@@ -13,6 +13,7 @@ one wrote stays until `remove_orphan_files`: a manifest and a list, some kilobyt
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,7 @@ from pyiceberg.exceptions import (
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table import TableProperties
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DecimalType, StringType
 
@@ -49,12 +51,11 @@ from rayflume.naming import parse_delivery
 from rayflume.table import Addition, Compacted, TablePlace, described, partition_values
 from rayflume.tables._columns import check_partitions, check_required, difference, plain
 from rayflume.tables._iceberg_files import OneTry, data_file, merge_small_files
-from rayflume.tables._marks import Runs, Verdict
+from rayflume.tables._marks import FALLEN, NOTE, Runs, Verdict, told_by_snapshots
 from rayflume.tables._stores import iceberg_properties, refuse, secrets_in
 
 ATTEMPTS = 5
 """Commits that are tried at once before the lane waits, with jitter, and asks again."""
-_NOTE = "rayflume.delivery"
 _MARK = "rayflume.committed."
 _INSTEAD = {
     "profile": "set AWS_PROFILE for the agent",
@@ -228,18 +229,39 @@ class IcebergLake:
         verdict = self._runs(table, delivery)[1].verdict(delivery)
         if verdict is not Verdict.FORGOTTEN:
             return verdict is Verdict.LANDED
-        if any(s.summary is not None and s.summary[_NOTE] == delivery for s in table.snapshots()):
+        if any(_note(snapshot, NOTE) == delivery for snapshot in table.snapshots()):
             return True
+        told = self._told(table, delivery)
+        if told is not Verdict.FORGOTTEN:
+            return told is Verdict.LANDED
         with self._translated("read"):
             tasks = table.scan().plan_files()
             if any(f"part-{delivery}-" in task.file.file_path for task in tasks):
                 return True
         raise TableRefused(
             f"{self._name} cannot tell any more whether it has the delivery {delivery}: its list "
-            "of deliveries begins later, and neither a snapshot nor a file names it. Look whether "
-            f"its rows are there; then `rayflume journal deliveries DIR --abandon {delivery}` ends "
-            "it and keeps its rows in a file"
+            "of deliveries begins later, neither a snapshot nor a file names it, and the snapshots "
+            "do not reach back to where that list began earlier. Look whether its rows are there; "
+            f"then `rayflume journal deliveries DIR --abandon {delivery}` ends it and keeps "
+            "its rows in a file"
         )
+
+    def _told(self, table: IcebergTable, delivery: str) -> Verdict:
+        """What the newest snapshots tell, back to the first that is gone: every snapshot takes the
+        next sequence number, also one that was rolled back. Format 1 has no such numbers.
+        """
+        if table.format_version < 2:
+            return Verdict.FORGOTTEN
+        numbered = {snapshot.sequence_number: snapshot for snapshot in table.snapshots()}
+        last = table.last_sequence_number
+        newest = itertools.takewhile(numbered.__contains__, range(last, 0, -1))
+        notes = ((_note(numbered[n], NOTE), _note(numbered[n], FALLEN)) for n in newest)
+        try:
+            return told_by_snapshots(delivery, notes)
+        except ValueError as error:
+            raise TableRefused(
+                f"{self._name}: a snapshot has another {FALLEN!r} than was written ({error})"
+            ) from error
 
     def _check(self, table: IcebergTable) -> None:
         schema, fields = table.schema(), table.spec().fields
@@ -295,7 +317,8 @@ class IcebergLake:
                     update.update_column(path, DecimalType(kind.precision, kind.scale))
         attempt.set_properties({name: runs.adding(addition.delivery).text})
         metadata = attempt.table_metadata
-        snapshot = attempt.update_snapshot(snapshot_properties={_NOTE: addition.delivery})
+        notes = {NOTE: addition.delivery, FALLEN: runs.fallen(addition.delivery).text}
+        snapshot = attempt.update_snapshot(snapshot_properties=notes)
         with snapshot.merge_append() as append:
             for file in addition.files:
                 values = partition_values(file.path, self._place.partitions)
@@ -325,13 +348,18 @@ class IcebergLake:
                 f"table.catalog: {described(error, self._secrets)}; install what it needs"
             ) from error
         except ValueError as error:
-            raise TableRefused(
-                f"cannot {doing} {self._name}: {described(error, self._secrets)}"
-            ) from error
+            # PyIceberg raises it of schemas. Its subclasses are of bytes that cannot be read, as a
+            # proxy's page or a cut answer, also to a commit that landed: look again.
+            kind = TableRefused if type(error) is ValueError else StorageUnavailable
+            raise kind(f"cannot {doing} {self._name}: {described(error, self._secrets)}") from error
         except Exception as error:
             raise StorageUnavailable(
                 f"cannot {doing} {self._name} now: {described(error, self._secrets)}"
             ) from error
+
+
+def _note(snapshot: Snapshot, key: str) -> str:
+    return "" if snapshot.summary is None else snapshot.summary[key] or ""
 
 
 def _arrow(table: IcebergTable) -> pa.Schema:

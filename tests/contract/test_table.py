@@ -87,6 +87,19 @@ class Lab:
     def catalog(self) -> SqlCatalog:
         return SqlCatalog("default", uri=self.uri)
 
+    def expire(self) -> None:
+        """What the formats' own clean-ups do with old commits and snapshots."""
+        if self.kind == "delta":
+            table = DeltaTable(str(self.lake))
+            table.create_checkpoint()
+            for path in sorted((self.lake / "_delta_log").glob("*.json"))[:-1]:
+                path.unlink()
+            return
+        with self.catalog() as catalog:
+            table_ = catalog.load_table("web.rows")
+            ids = [snapshot.snapshot_id for snapshot in table_.snapshots()][:-1]
+            table_.maintenance.expire_snapshots().by_ids(ids).commit()
+
     def numbers(self) -> list[int]:
         return sorted(self.read()["n"].to_pylist())
 
@@ -150,9 +163,32 @@ def test_b2_a_table_that_cannot_tell_says_so(lab: Lab, monkeypatch: pytest.Monke
     assert table.committed(f"{JOURNAL}-1-3")
     table.compact(1 << 20)
     assert table.committed(f"{JOURNAL}-1-3"), "the history still names it"
+    assert not table.committed(f"{JOURNAL}-1-1"), "the history shows that it is absent"
+    lab.expire()
     with pytest.raises(TableRefused, match=f"whether it has the delivery {JOURNAL}-1-1"):
         table.commit(lab.addition(1))
     assert lab.numbers() == [3, 5]
+
+
+def test_b2_a_delivery_long_after_its_successors_is_known_to_be_absent(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their marks took its mark's place. It must not take theirs when it comes."""
+    monkeypatch.setattr("rayflume.tables._marks.SLOT_NUMBERS", 2)
+    monkeypatch.setattr("rayflume.tables._marks.RUNS_MAX", 2)
+    first, second = lab.table(), lab.table()
+    late = [lab.addition(n) for n in (2, 5, 1)]
+    for number in range(6, 20, 2):
+        first.commit(lab.addition(number))
+    for addition in late:
+        for table in (first, second, lab.table()):
+            table.commit(addition)
+            assert table.committed(addition.delivery)
+    numbers = [1, 2, 5, *range(6, 20, 2)]
+    assert lab.numbers() == numbers
+    second.compact(1 << 20)
+    for number in range(1, 21):
+        assert second.committed(f"{JOURNAL}-1-{number}") == (number in numbers)
 
 
 def test_b3_commit_twice_by_anyone_is_the_same_as_once(lab: Lab) -> None:

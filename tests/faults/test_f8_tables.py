@@ -1,6 +1,8 @@
 """F8: conflicts, lost answers, refusals, stale columns and outages at the commit of a table.
 
 After each seed: every row once, every file referenced once, nothing committed was ever deleted.
+RAYFLUME_FAULT_VOLUME=25 runs 200 seeds of each fault alone for Delta (15 minutes) and 25 for
+Iceberg; `make test` runs one 25th.
 """
 
 from __future__ import annotations
@@ -40,6 +42,17 @@ def test_f8_every_fault_at_every_commit(kind: str, seeds: int, tmp_path: Path) -
     for seed in range(scaled(seeds)):
         met |= set(run(WORLDS[kind], tmp_path / str(seed), seed).met)
     assert met == set(KINDS)
+
+
+@pytest.mark.parametrize(("kind", "seeds"), [("delta", 6), ("iceberg", 2)])
+def test_f8_deliveries_whose_marks_are_gone(
+    kind: str, seeds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One mark for all, so whatever is published out of order is proven by the history."""
+    monkeypatch.setattr("rayflume.tables._marks.SLOT_NUMBERS", 1)
+    monkeypatch.setattr("rayflume.tables._marks.RUNS_MAX", 1)
+    for seed in range(scaled(seeds)):
+        run(WORLDS[kind], tmp_path / str(seed), 500 + seed, deliveries=5)
 
 
 @pytest.mark.parametrize("kind", ["delta", "iceberg"])
@@ -84,8 +97,8 @@ def test_f8_a_sink_that_dies_before_committed_and_its_successor(
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("fault", [kind for kind in KINDS if kind != "none"])
-@pytest.mark.parametrize(("kind", "seeds"), [("delta", 200), ("iceberg", 10)])
+@pytest.mark.parametrize(("kind", "seeds"), [("delta", 8), ("iceberg", 1)])
 def test_f8_one_fault_again_and_again(kind: str, seeds: int, fault: str, tmp_path: Path) -> None:
-    for seed in range(seeds):
+    for seed in range(scaled(seeds)):
         faults = run(WORLDS[kind], tmp_path / str(seed), 7000 + seed, (fault, "none"), 2)
         assert set(faults.met) <= {fault, "none"}

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import requests
 from deltalake import DeltaTable, write_deltalake
 from fakes import context
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pyiceberg.catalog.sql import SqlCatalog
 from table_worlds import DeltaWorld, Faults, IcebergWorld
 
 from rayflume.batch import EventBatch, Extent
 from rayflume.component import lookup
-from rayflume.errors import OptionError, PublishUnknown, Retry, TableRefused
+from rayflume.errors import (
+    LakeDamaged,
+    OptionError,
+    PublishUnknown,
+    Retry,
+    StorageUnavailable,
+    TableRefused,
+)
 from rayflume.interfaces import Manifest
 from rayflume.lake import storage_options
 from rayflume.sinks.parquet import Parquet, ParquetSink
@@ -232,3 +241,63 @@ def test_a_store_that_is_down_is_asked_a_few_times_and_then_the_lane_goes_on(
         assert world.sinks[1].publish(second) == []
     world.judge()
     world.close()
+
+
+def proxy_page() -> None:
+    TypeAdapter(dict[str, int]).validate_json("<html>502</html>")
+
+
+def cut_answer() -> None:
+    json.loads('{"metadata": {')
+
+
+def cut_answer_to_requests() -> None:
+    raise requests.exceptions.JSONDecodeError("Expecting value", "<html>", 0)
+
+
+def no_manifest() -> None:
+    raise pa.ArrowInvalid("not a file")
+
+
+def no_text() -> None:
+    b"\xff".decode()
+
+
+@pytest.mark.parametrize(
+    "answer", [proxy_page, cut_answer, cut_answer_to_requests, no_manifest, no_text]
+)
+def test_an_answer_that_cannot_be_read_after_a_commit_that_landed(
+    answer: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table is looked at again, and has it: no operator is needed."""
+    lake = Lake(tmp_path, "iceberg")
+    lake.deliver(1, [{"n": 1}])
+    whole = SqlCatalog.commit_table
+
+    def commit_table(*args: Any) -> Any:
+        whole(*args)
+        answer()
+
+    monkeypatch.setattr(SqlCatalog, "commit_table", commit_table)
+    lake.deliver(2, [{"n": 2}])
+    assert [row["n"] for row in lake.read()] == [1, 2]
+    monkeypatch.setattr(SqlCatalog, "load_table", lambda *_: answer())
+    with pytest.raises(StorageUnavailable, match="cannot read the Iceberg table"):
+        lake.deliver(3, [{"n": 3}])
+    lake.sink.close()
+
+
+@pytest.mark.parametrize("damage", ["cut", "no footer"])
+def test_a_published_file_whose_footer_cannot_be_read(damage: str, tmp_path: Path) -> None:
+    lake = Lake(tmp_path, "delta")
+    table = lake.sink._table
+    assert table is not None
+    manifest = lake.deliver(1, [{"n": 1}])
+    [file] = manifest.files
+    path = tmp_path / "lake" / file.target
+    raw = path.read_bytes()
+    size = int.from_bytes(raw[-8:-4], "little")
+    path.write_bytes(raw[:9] if damage == "cut" else raw[: -8 - size] + b"\xff" * size + raw[-8:])
+    with pytest.raises(LakeDamaged, match=f"{file.target} was published and has no footer"):
+        table.add(manifest)
+    lake.sink.close()
