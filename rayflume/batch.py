@@ -249,17 +249,18 @@ def concat(batches: Sequence[EventBatch]) -> EventBatch:
         more = pa.concat_arrays(parts)
     body = pa.concat_arrays([batch.body for batch in batches])
     extents = tuple(extent for batch in batches for extent in batch.extents)
-    return EventBatch(body, headers, extents, more)
+    sources = {batch.source for batch in batches}
+    return EventBatch(body, headers, extents, more, sources.pop() if len(sources) == 1 else "")
 
 
 def join_small(placed: Iterable[tuple[int, EventBatch]]) -> Iterator[tuple[int, EventBatch]]:
-    """(position, batch) pairs, where neighbours without a gap are one batch until it has
+    """(position, batch) pairs; neighbours of one source without a gap are one batch until it has
     JOIN_BYTES: whatever is done with a batch costs about the same for few rows as for many.
     """
     held: list[EventBatch] = []
     start = stop = size = 0
     for position, batch in placed:
-        if held and (position != stop or size >= JOIN_BYTES):
+        if held and (position != stop or held[0].source != batch.source or size >= JOIN_BYTES):
             yield start, concat(held)
             held = []
         if not held:

@@ -18,8 +18,9 @@ from typing import Protocol
 class MarkerRules:
     """When a partition counts as complete. Milliseconds.
 
-    `after`: so far the watermark must have passed its end. `idle_timeout`: a source or stream that
-    had nothing to read for so long stops counting. `future_limit`: event times so far ahead of the
+    `after`: so far the watermark must have passed its end. `idle_timeout`: a source or stream of
+    which nothing came for so long stops counting, once the source says that it has nothing to read,
+    in hand or unread. `future_limit`: event times so far ahead of the
     wall clock do not move the watermark. `file`: the marker's name in its partition.
     """
 

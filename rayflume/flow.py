@@ -70,6 +70,7 @@ class Parcel:
     """One batch ready to be put: what each channel gets, and which have taken it already."""
 
     batch: EventBatch
+    rows: int  # what the interceptors left of it
     requests: list[tuple[Share, PutRequest]]
     taken: set[str] = field(default_factory=set)
     conflicts: set[str] = field(default_factory=set)
@@ -101,7 +102,7 @@ def pack(batch: EventBatch, route: Route) -> Parcel:
         rows, extents = share.batch.num_rows, share.batch.extents
         requests.append((share, PutRequest(route.source, extents, payload, crc, rows)))
     requests.sort(key=lambda request: not request[0].required)
-    return Parcel(read, requests)
+    return Parcel(read, batch.num_rows, requests)
 
 
 def offer(parcel: Parcel, route: Route) -> Ingested:
@@ -118,10 +119,9 @@ def offer(parcel: Parcel, route: Route) -> Ingested:
         else:
             _put_optional(share.channel, request, route)
         parcel.taken.add(share.channel)
-    rows = parcel.requests[0][1].rows if parcel.requests else 0
-    route.metrics.add("EventAcceptedCount", rows)
+    route.metrics.add("EventAcceptedCount", parcel.rows)
     route.metrics.add("AppendBatchAcceptedCount")
-    return Ingested(rows, tuple(sorted(parcel.conflicts)))
+    return Ingested(parcel.rows, tuple(sorted(parcel.conflicts)))
 
 
 def _begin_streams(parcel: Parcel, route: Route) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hdfs_servers import Hdfs, hdfs_cluster, require
+from hypothesis import settings
 from ray_nodes import RayNodes, three_nodes
 from servers import S3Server, moto_server, weed_server
 
@@ -27,6 +28,11 @@ MARKED = {
     TESTS / "unit" / "sources" / "test_sources_tail_schedule.py": pytest.mark.exhaustive,
 }
 """What the quick part of the run leaves out: whole agents, every byte, many random schedules."""
+
+
+# How long one example takes says nothing where other work takes the cores.
+settings.register_profile("rayflume", deadline=None)
+settings.load_profile("rayflume")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -137,8 +137,11 @@ def mark_done(replayed: Replay, clock: Clock | None = None) -> None:
 
 
 def _plan(plan: AgentPlan, chosen: Chosen, files: list[str]) -> AgentPlan:
-    """The agent that replays: dead letters -> journal -> the sink."""
+    """The agent that replays: dead letters -> journal -> the sink, which marks nothing: its rows
+    are old, and its files have an end of their own (`mark_done`).
+    """
     name = chosen.sink.name
+    plain = {key: value for key, value in chosen.sink.options.items() if key != "complete"}
     source, channel = f"{name}.dead_letters", f"{name}.replay"
     directory = plan.state_path() / "replay" / name
     options: dict[str, Json] = {
@@ -150,7 +153,9 @@ def _plan(plan: AgentPlan, chosen: Chosen, files: list[str]) -> AgentPlan:
         plan,
         sources={source: PartPlan("source", source, "dead_letters", options, (channel,))},
         channels={channel: PartPlan("channel", channel, "file", {"directory": str(directory)})},
-        sinks={name: replace(chosen.sink, channels=(channel,), placement=Placement())},
+        sinks={
+            name: replace(chosen.sink, options=plain, channels=(channel,), placement=Placement())
+        },
         guarantee="",
     )
 

@@ -335,14 +335,16 @@ class ServerRunner(Runner):
         self._source.start(lowest(list(found.values())), self._ingest)
 
     def _ingest(self, batch: EventBatch) -> Ingested:
-        try:
-            return flow.ingest(batch, self._route)
-        except PutRefused as error:
-            raise ChannelClosed(error.message) from error
-        except Retry as error:
-            self.health.last_error = describe(error)
-            self.signs.refused()
-            raise
+        with self.signs.in_hand():
+            try:
+                return flow.ingest(batch, self._route)
+            except PutRefused as error:
+                self.signs.refused()
+                raise ChannelClosed(error.message) from error
+            except Retry as error:
+                self.health.last_error = describe(error)
+                self.signs.refused()
+                raise
 
     def _retire(self) -> None:
         streams = self._source.retired()

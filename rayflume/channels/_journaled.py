@@ -404,7 +404,7 @@ class JournaledChannel:
 
     def idle(self, source: str) -> None:
         with self._open_ledger() as ledger:
-            ledger.complete.heard(source, self._clock.monotonic_ms())
+            ledger.complete.idle(source, self._clock.monotonic_ms())
 
     def watermark(self, query: WatermarkQuery) -> Watermark:
         with self._open_ledger() as ledger:

@@ -17,8 +17,13 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from rayflume.component import lookup
+from rayflume.config.division import undecided
 from rayflume.config.parts import component_of
 from rayflume.config.plan import AgentPlan, PartPlan
+
+_UNDECIDED = (
+    "the selector divides rows by the header {!r}, which may be another when rows are read again"
+)
 
 
 class Level(StrEnum):
@@ -54,6 +59,8 @@ def guarantees(plan: AgentPlan, environ: Mapping[str, str] | None = None) -> lis
                 if sink.channel != name:
                     continue
                 level, reason = _judge(source, plan.channels[name], sink)
+                if header := undecided(source, environ):
+                    level, reason = Level.LOSSY, _UNDECIDED.format(header)
                 if name not in required:
                     level, reason = Level.LOSSY, "the channel is optional: it skips rows when full"
                 found.append(PathGuarantee(source.name, name, sink.name, level, reason))

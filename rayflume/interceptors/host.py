@@ -28,6 +28,9 @@ class Host(Component):
         "Keep the value of events that have the header already.", default=False, example=True
     )
 
+    def headers_written(self) -> dict[str, bool]:
+        return {self.host_header: False}
+
     def build(self, context: Context) -> HostInterceptor:
         return HostInterceptor(self, _address() if self.use_ip else _name())
 

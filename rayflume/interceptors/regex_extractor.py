@@ -94,6 +94,9 @@ class RegexExtractor(Component):
         check_regex(name_groups(self.regex)[0])
         return self
 
+    def headers_written(self) -> dict[str, bool]:
+        return {one.name: True for one in self.serializers}
+
     def build(self, context: Context) -> RegexExtractorInterceptor:
         times = [one.compiled() if one.type == "millis" else None for one in self.serializers]
         names = tuple(one.name for one in self.serializers)

@@ -19,5 +19,8 @@ class Static(Component):
         "Keep the value of events that have the header already.", default=True, example=False
     )
 
+    def headers_written(self) -> dict[str, bool]:
+        return {} if self.preserve_existing else {self.key: True}
+
     def intercept(self, batch: EventBatch) -> EventBatch:
         return batch.with_header(self.key, self.value, preserve=self.preserve_existing)

@@ -23,6 +23,9 @@ class Timestamp(Component):
         "Keep the value of events that have the header already.", default=False, example=True
     )
 
+    def headers_written(self) -> dict[str, bool]:
+        return {self.header_name: False}
+
     def build(self, context: Context) -> TimestampInterceptor:
         return TimestampInterceptor(self, context.clock)
 

@@ -401,24 +401,23 @@ class Ledger:
                 self._given_out(span[1])
         elif kind is Kind.COMMITTED:
             done = self._prepared.drop(meta["delivery"])
-            if done is not None and done.manifest.partitions:
-                self.complete.begin(self.streams, self.next_position)
-            if done is not None:
-                self.complete.committed(done.manifest, done.stop)
             for start, stop in ranges_from_json(meta["ranges"]):
                 self.unfinished.remove(start, stop)
                 self._waiting.remove(start, stop)
                 self._given_out(stop)
+            if done is not None and done.manifest.partitions:
+                self.complete.begin(self.streams, self.next_position)
+                self.complete.committed(done.manifest, done.stop)
+            self.complete.advance(self.finished)
         elif kind is Kind.COMPLETE:
             self.complete.begin(self.streams, self.next_position)
             self.complete.apply(meta, self.journal)
         elif kind is Kind.MARK:
             self._given_out(meta.get("next", 0))
         elif kind is Kind.RETIRED:
-            for name in meta["streams"]:
-                if name in self.streams:
-                    self.streams[name] = replace(self.streams[name], retired=True)
-                    self.retired_ms[name] = meta["now"]
+            for name in (known for known in meta["streams"] if known in self.streams):
+                self.streams[name] = replace(self.streams[name], retired=True)
+                self.retired_ms[name] = meta["now"]
             self.complete.retired(meta["streams"], self.next_position)
 
     @property
@@ -449,6 +448,7 @@ class Ledger:
         for name in [n for n, at in self.retired_ms.items() if at <= limit]:
             del self.retired_ms[name], self.streams[name]
         self.keys.expire(now_ms)
+        self.complete = self.complete.kept(now_ms, limit)
 
     def to_json(self) -> Meta:
         """The durable state, for a Snapshot."""

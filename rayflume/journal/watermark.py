@@ -8,13 +8,16 @@ a partition that is sealed on its word lacks no row that came in time. Rules:
 - A stream counts with the highest event time of its finished rows, a source with the lowest of its
   streams, the journal with the lowest of its sources. A source that the plan expects and nobody has
   heard of holds the watermark where it is.
-- A stream counts until the rows that came before it retired are finished, or until it is idle: for
-  `idle_timeout` nothing came of it, and all of it is finished. That time is the source's own: it
-  goes on only while the source puts rows or says that it has nothing to read, and a gap between two
-  such signs counts for GAP_MS at most. So a source that is blocked or gone does not become idle.
+- A stream counts until the rows that came before it retired are finished, or until it is idle: all
+  of it is finished, and when its source last said that it has nothing to read, nothing had come of
+  it for `idle_timeout`. That time is the source's own: it goes on only while the source puts rows
+  or says so, and a gap between two such signs counts for GAP_MS at most. So a source that is
+  blocked or gone does not become idle, nor does a stream whose rows wait behind those of others.
 - Of a source that was not heard of for SILENT_MS nothing is idle, until as many others as the plan
   expects are there in its place.
 - A partition is open, then sealed, then marked. What is committed into a sealed one is late.
+- Only deliveries of sinks that mark partitions tell event times: others know no `future_limit`.
+  A sink that neither delivers nor asks for long is forgotten, and with the last one all the rest.
 
 Times of streams, counts and seals are durable; who was heard of when is not. After a restart all
 count again until they have been idle for their time.
@@ -50,9 +53,12 @@ class _Stream:
 
 @dataclass
 class _Source(_Stream):
-    """`clock_ms`: time in which it was at work or had nothing to read. `heard_ms`: monotonic."""
+    """`clock_ms`: time in which it was at work or had nothing to read. `empty_ms`: that time when
+    it last said that it has nothing to read. `heard_ms`: monotonic.
+    """
 
     clock_ms: int = 0
+    empty_ms: int = 0
     heard_ms: int | None = None
 
 
@@ -71,13 +77,16 @@ class _Rows:
 
 @dataclass
 class _Lake:
-    """The partitions of one sink. `reached`: the highest watermark that it was told."""
+    """The partitions of one sink. `reached`: the highest watermark that it was told. `still_ms`:
+    journal's time since which, as far as this process knows, it neither delivered nor asked.
+    """
 
     reached: int | None = None
     sealed: int | None = None
     open: dict[str, _Rows] = field(default_factory=dict)
     complete: dict[str, Counted] = field(default_factory=dict)
     late: dict[tuple[str, str], Counted] = field(default_factory=dict)
+    still_ms: int | None = None
 
     def count(self, directory: str, delivery: str, more: _Rows) -> None:
         """Rows of a committed delivery."""
@@ -141,7 +150,9 @@ class Completeness:
                 stream.active_ms = origin.active_ms = origin.clock_ms
 
     def committed(self, manifest: Manifest, stop: int) -> None:
-        """A delivery is done; `stop` is the position behind its last row."""
+        """A delivery of a sink that marks partitions is done; `stop` is the position behind its
+        last row.
+        """
         if not self.on:
             return
         if manifest.event_times:
@@ -200,12 +211,32 @@ class Completeness:
         return self._sources.setdefault(key, _Source())
 
     def _lake(self, sink: str) -> _Lake:
-        return self._lakes.setdefault(sink, _Lake())
+        lake = self._lakes.setdefault(sink, _Lake())
+        lake.still_ms = None
+        return lake
+
+    def kept(self, now_ms: int, limit_ms: int) -> Completeness:
+        """What goes on without the sinks that have been still since `limit_ms`. To be asked now and
+        then; both are the journal's time.
+        """
+        for sink, lake in list(self._lakes.items()):
+            if lake.still_ms is None:
+                lake.still_ms = now_ms
+            elif lake.still_ms <= limit_ms:
+                del self._lakes[sink]
+        return self if self._lakes else Completeness()
 
     # -- told as it happens ---------------------------------------------------------------------
 
+    def idle(self, source: str, now_ms: int) -> None:
+        """A source says that it has nothing to read. `now_ms` is monotonic."""
+        self.heard(source, now_ms)
+        if self.on:
+            known = self._source(source)
+            known.empty_ms = known.clock_ms
+
     def heard(self, source: str, now_ms: int) -> None:
-        """A source puts rows, or says that it has nothing to read. `now_ms` is monotonic."""
+        """A source lives: it puts rows. `now_ms` is monotonic."""
         if not self.on:
             return
         known = self._source(source)
@@ -320,7 +351,7 @@ class _Looks:
                 yield key, source.high
 
     def is_idle(self, stream: _Stream, source: _Source) -> bool:
-        still = source.clock_ms - stream.active_ms >= self.idle_ms
+        still = source.empty_ms - stream.active_ms >= self.idle_ms
         return still and stream.stop <= self.prefix and self.is_heard(source)
 
     def is_heard(self, source: _Source) -> bool:

@@ -21,7 +21,8 @@ Rules:
   listed it before and opens files after finds them gone. That is what a plain path cannot help: it
   lasts as long as one publish, one look and one removal of at most FILES_MAX files.
 - Tombstones are deleted when they are older than `keep_tombstones_ms`: no delivery may recover
-  later than that, and no compactor may sleep longer between two steps.
+  later than that, and no compactor may sleep longer between two steps. The newest one of a
+  partition stays for ever: were its number given again, two compactors could both win.
 """
 
 from __future__ import annotations
@@ -183,8 +184,11 @@ class Compactor:
 
     def _newest(self, partition: str) -> Tombstone | None:
         key = key_of(partition)
-        mine = [name for name in tombstones.ids(self._storage) if _key_in(name) == key]
-        return tombstones.read(self._storage, max(mine, key=_number_in)) if mine else None
+        while name := _newest_by_key(tombstones.ids(self._storage)).get(key):
+            if found := tombstones.read(self._storage, name):
+                return found
+            # It was overtaken and has expired since the listing.
+        return None
 
     def _groups(self, partition: str) -> tuple[State, list[Group]]:
         sizes = self._storage.sizes(partition)
@@ -344,11 +348,10 @@ class Compactor:
         """Delete tombstones that nobody needs any more. How many. Blocks."""
         oldest = self._clock.now_ms() - self._options.keep_tombstones_ms
         names = tombstones.ids(self._storage)
-        newest = {key: max(mine, key=_number_in) for key, mine in _by_key(names).items()}
-        old = list(self._old(names, oldest))
-        kept = {name for name in old if name == newest[_key_in(name)] and self._in_use(name)}
-        self._storage.remove([tombstone_name(name) for name in old if name not in kept])
-        return len(old) - len(kept)
+        newest = set(_newest_by_key(names).values())
+        old = [name for name in self._old(names, oldest) if name not in newest]
+        self._storage.remove([tombstone_name(name) for name in old])
+        return len(old)
 
     def _old(self, names: Sequence[str], oldest_ms: int) -> Iterator[str]:
         look = getattr(self._storage, "modified", None)
@@ -361,20 +364,9 @@ class Compactor:
             if isinstance(created, int) and created < oldest_ms:
                 yield tombstone.id
 
-    def _in_use(self, name: str) -> bool:
-        """Whether its switch may not be over."""
-        found = tombstones.read(self._storage, name)
-        if found is None or "handle" not in found.facts:
-            return False
-        partition = plan.partition_of(found.by)
-        return bool(set(found.removed) & set(self._files(partition)))
 
-
-def _by_key(names: Iterable[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name in names:
-        found.setdefault(_key_in(name), []).append(name)
-    return found
+def _newest_by_key(names: Iterable[str]) -> dict[str, str]:
+    return {_key_in(name): name for name in sorted(names, key=_number_in)}
 
 
 def _plus(done: Compacted, more: Compacted) -> Compacted:

@@ -26,9 +26,11 @@ class Hash(Component):
     A value of the body becomes a header with the interceptor `regex_extractor`. Headers that most
     rows have in common at one time, such as the hour, divide nothing and are better left out.
 
-    The hash is the same on every host and in every life. Change `headers`, or add or remove
-    channels, only once the agent is drained: a put that a crash left half done is divided anew at
-    the next start, and must be divided as before, or rows of it are lost or doubled.
+    A put that a crash left half done is divided anew at the next start, and must be divided as
+    before, or rows of it are lost or doubled. The hash is the same on every host and in every life;
+    headers that are not (those of the interceptors `timestamp` and `host`, the name of a file, what
+    a request brings) make the guarantee `lossy`. Change `headers`, the interceptors that write
+    them, or the channels, only once the agent is drained.
 
     Rows: each to one channel. Blocks: never. Raises: nothing.
     """
@@ -39,6 +41,9 @@ class Hash(Component):
         example=["country"],
         min_length=1,
     )
+
+    def divides_by(self) -> list[str]:
+        return list(self.headers)
 
     def select(self, batch: EventBatch, channels: Sequence[str]) -> list[Share]:
         if len(channels) == 1 or not batch.num_rows:

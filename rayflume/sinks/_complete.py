@@ -30,8 +30,10 @@ class Complete(BaseModel):
         example="10min",
     )
     idle_timeout: Millis = option(
-        "A source, or one of its files, that had nothing to read for so long stops holding the "
-        "watermark. One that can't be reached holds it for as long as the plan has it.",
+        "A source, or one of its files, of which nothing came for so long stops holding the "
+        "watermark as soon as the source has nothing left to read and to put. What the source has "
+        "not seen does not count: let it be far longer than its `scan_interval`, `poll_delay` and "
+        "`linger`. One that can't be reached holds it for as long as the plan has it.",
         default=300_000,
         ge=IDLE_MIN_MS,
         example="5min",

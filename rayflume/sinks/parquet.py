@@ -156,11 +156,13 @@ class Parquet(Component):
         example=["host"],
     )
     complete: Complete | None = option(
-        "Mark partitions that are complete: once all sources of the channel have passed the end of "
-        "a partition in event time, and all their rows up to there are in the lake, a marker is "
-        "written into its directory, and never before. A JSON text in it tells the watermark, rows "
-        "and files. What comes later lands all the same, and a file `<marker>.late-<delivery>` "
-        "tells of it. Needs a partition_by whose times do not come again.",
+        "Mark partitions that are complete: once all sources of the channel that are not idle have "
+        "passed the end of a partition in event time, and all rows that came before are in the "
+        "lake, a marker is written into its directory, and never before. A JSON text in it tells "
+        "the watermark, rows and files. What comes later lands all the same, and a file "
+        "`<marker>.late-<delivery>` tells of it, but not of what `rayflume replay` brings. Needs a "
+        "partition_by whose times do not come again. Sinks that share the channel divide its rows: "
+        "let all of them mark.",
         default=None,
         example={"after": "10min", "idle_timeout": "5min", "future_limit": "1h"},
     )

@@ -52,5 +52,9 @@ class FileOptions(Component):
         "Header that holds the path, if `file_header` is set.", default="file", min_length=1
     )
 
+    def headers_written(self) -> dict[str, bool]:
+        """A file may have another name when it is read again."""
+        return {self.file_header_key: False} if self.file_header else {}
+
     def line_buffer(self) -> LineBuffer:
         return LineBuffer(self.batch_bytes, self.max_line_bytes, self.strip_carriage_return)

@@ -117,6 +117,10 @@ class Spooldir(FileOptions):
             raise ValueError(f"{value!r} is no pattern: {error}") from error
         return value
 
+    def headers_written(self) -> dict[str, bool]:
+        found = super().headers_written()
+        return {**found, self.basename_header_key: False} if self.basename_header else found
+
     def check(self, context: Context) -> list[str]:
         directory = context.path(self.spool_dir)
         if not directory.is_dir():

@@ -69,6 +69,7 @@ class HdfsClient:
         self._made: hdfs_native.Client | None = None
         self._hung = 0
         self._gave_up = False
+        self._worked = False
 
     def info(self, path: str) -> hdfs_native.FileStatus | None:
         """What is there; None when there is nothing."""
@@ -147,10 +148,11 @@ class HdfsClient:
             raise StorageUnavailable(text, path=path)
         error = result.exception()
         if error is None:
+            self._worked = True
             return result.result()
         if isinstance(error, FileNotFoundError | FileExistsError):
             raise error
-        raise hdfs_error(error, doing, f"{self.url}{path}") from error
+        raise hdfs_error(error, doing, f"{self.url}{path}", worked=self._worked) from error
 
     def close(self) -> None:
         """Drop the connections. The next call would open new ones."""

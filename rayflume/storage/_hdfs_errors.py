@@ -26,6 +26,9 @@ _DENIED = {
     "NoSASLMechanism": "the name node wants a log-in that is not set up; set "
     "hadoop.security.authentication in core-site.xml, and `hadoop_conf` to its directory",
 }
+_LOG_IN = {"GSSAPIError", "SASLError"}
+_PASSING = re.compile(r"(contact any|address for|servers for) KDC|expired|EOF")
+"""Log-ins that fail for a while: a key centre that is away, a ticket that is renewed late."""
 _QUOTA = "the quota of the directory is used up; raise it, nothing is lost meanwhile"
 _SAFE = "the name node is in safe mode until its data nodes have reported"
 _BUSY = {
@@ -43,8 +46,12 @@ _NO_NAME_NODE = "No NameNode hosts found"
 _CODED = "not supported for erasure-coded"
 
 
-def hdfs_error(error: BaseException, doing: str, place: str) -> RayflumeError:
-    """The error that says who acts, for an exception of the library."""
+def hdfs_error(
+    error: BaseException, doing: str, place: str, *, worked: bool = False
+) -> RayflumeError:
+    """The error that says who acts, for an exception of the library. `worked`: a call like this
+    was answered before, so a log-in that fails now is expected to work again.
+    """
     cause, said = _read(error)
     about = f"cannot {doing} {place}"
     if _NO_NAME_NODE in said:
@@ -57,7 +64,9 @@ def hdfs_error(error: BaseException, doing: str, place: str) -> RayflumeError:
         why = "the directory is erasure coded, where no file can be synced; use a replicated one"
         return StorageDenied(f"{about}: {why} (hdfs ec -setPolicy -replicate)", code=cause)
     if cause in _DENIED:
-        return StorageDenied(f"{about}: {_DENIED[cause]}{_quoted(said)}", code=cause)
+        passing = cause in _LOG_IN and (worked or _PASSING.search(said))
+        kind = StorageUnavailable if passing else StorageDenied
+        return kind(f"{about}: {_DENIED[cause]}{_quoted(said)}", code=cause)
     if cause in _BUSY:
         return StorageUnavailable(f"{about}: {_BUSY[cause]}{_quoted(said)}", code=cause)
     if _NO_ROOM in said:

@@ -268,7 +268,8 @@ class LocalStorage:
                     moved += [m for name in names if (m := _hide(fd, name, hidden))]
                     os.fsync(fd)
             for name in moved:
-                os.unlink(name, dir_fd=hidden)
+                with suppress(FileNotFoundError):  # `check` may take it for forgotten
+                    os.unlink(name, dir_fd=hidden)
 
     def close(self) -> None:
         """Nothing stays open between calls."""
@@ -360,14 +361,14 @@ def _try_link(fd: int, name: str, base: str) -> None:
 
 def _remove_forgotten(fd: int, new: str) -> None:
     """Delete what dead processes left of `check`, `create` and `remove`: files that live for a
-    moment, but are an hour older than the new one by the file system's own clock.
+    moment, but got their name an hour before the new one by the file system's own clock.
     """
-    newest = os.stat(new, dir_fd=fd).st_mtime
+    newest = os.stat(new, dir_fd=fd).st_ctime  # a rename leaves st_mtime as it was
     for name, is_directory in entries_of(fd):
         if is_directory or not name.startswith(("check-", "create-", "remove-")):
             continue
         with suppress(FileNotFoundError):
-            if os.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime < newest - _FORGOTTEN_S:
+            if os.stat(name, dir_fd=fd, follow_symlinks=False).st_ctime < newest - _FORGOTTEN_S:
                 os.unlink(name, dir_fd=fd)
 
 

@@ -34,12 +34,13 @@ from rayflume.clock import ManualClock, SystemClock
 from rayflume.component import Context
 from rayflume.interfaces import Published, Storage
 from rayflume.lake import storage_for
-from rayflume.maintenance.compact import Compacted, Compactor, State, candidates
+from rayflume.maintenance.compact import Compacted, Compactor, State, candidates, key_of
 from rayflume.maintenance.footers import read_footers
 from rayflume.maintenance.inspect import Report, inspect
 from rayflume.maintenance.plan import DAY_MS, FILES_MAX, CompactOptions
 from rayflume.metrics import Metrics
 from rayflume.naming import COMPACTION, data_name, delivery_id
+from rayflume.tombstones import Tombstone
 
 OPTIONS = CompactOptions(min_age_ms=0)
 ROWS = once(range(60))
@@ -322,20 +323,65 @@ def test_more_files_than_one_switch_takes_are_merged_in_several(lake: Storage) -
     assert len(tombstones.ids(lake)) == 3
 
 
-def test_old_tombstones_are_deleted_but_not_one_whose_switch_is_not_over(lake: Storage) -> None:
+def test_old_tombstones_are_deleted_but_not_the_newest_of_a_partition(lake: Storage) -> None:
     fill(lake, 3, "dt=1")
+    compact(lake)
+    put(lake, "dt=1", 3, table(30, 40))
     compact(lake)
     for n in range(3):
         put(lake, "dt=2", 10 + n, table(100 + n, 101 + n))
     with contextlib.suppress(Killed):
         compact(watched(lake, Die(6)))
-    assert len(tombstones.ids(lake)) == 2
+    assert len(tombstones.ids(lake)) == 3
     clock = ManualClock(SystemClock().now_ms() + 29 * DAY_MS)
     assert Compactor(lake, OPTIONS, clock).expire() == 0
     clock.advance(2 * DAY_MS)
     assert Compactor(lake, OPTIONS, clock).expire() == 1
+    newest = tombstones.ids(lake)
+    assert sorted(newest) == sorted([f"{key_of('dt=1')}-1", f"{key_of('dt=2')}-0"])
     compact(lake)
     assert len(data_files(lake)) == 2
-    assert Compactor(lake, OPTIONS, clock).expire() == 1
-    assert tombstones.ids(lake) == []
-    assert seen(lake) == Counter([*range(30), 100, 101, 102])
+    assert Compactor(lake, OPTIONS, clock).expire() == 0
+    assert tombstones.ids(lake) == newest
+    assert seen(lake) == Counter([*range(40), 100, 101, 102])
+
+
+def expire_all(lake: Storage) -> None:
+    Compactor(lake, OPTIONS, ManualClock(SystemClock().now_ms() + 31 * DAY_MS)).expire()
+
+
+def test_numbers_do_not_start_again_when_tombstones_expire_during_a_merge(lake: Storage) -> None:
+    fill(lake)
+    compact(lake)
+    put(lake, "dt=1", 50, table(100, 110))
+
+    def others(call: str) -> None:
+        if call == "before create" and len(data_files(lake)) == 2:
+            expire_all(lake)
+            compact(lake)
+
+    compact(watched(lake, others))
+    assert seen(lake) == ROWS + once(range(100, 110))
+    assert tombstones.ids(lake) == [f"{key_of('dt=1')}-{n}" for n in (0, 1)]
+    assert staged_of(lake, COMPACTION) == []
+
+
+def test_numbers_do_not_start_again_when_the_newest_is_overtaken_and_expires_before_it_is_read(
+    lake: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(lake)
+    compact(lake)
+    put(lake, "dt=1", 50, table(100, 110))
+    read = tombstones.read
+
+    def others_first(storage: Storage, name: str) -> Tombstone | None:
+        monkeypatch.setattr(tombstones, "read", read)
+        compact(lake)
+        expire_all(lake)
+        put(lake, "dt=1", 51, table(110, 120))
+        return read(storage, name)
+
+    monkeypatch.setattr(tombstones, "read", others_first)
+    compact(lake)
+    assert tombstones.ids(lake) == [f"{key_of('dt=1')}-{n}" for n in (1, 2)]
+    assert seen(lake) == ROWS + once(range(100, 120))

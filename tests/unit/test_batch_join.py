@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rayflume.batch import JOIN_BYTES, EventBatch, Extent, join_small
 
 
@@ -36,3 +38,9 @@ def test_large_ones_are_not_joined() -> None:
 
 def test_nothing_gives_nothing() -> None:
     assert list(join_small([])) == []
+
+
+def test_rows_of_several_sources_are_not_joined_and_keep_whose_they_are() -> None:
+    one, two = replace(batch("a"), source="h/one"), replace(batch("b"), source="h/two")
+    found = list(join_small([(0, one), (1, one), (2, two)]))
+    assert [(position, joined.source) for position, joined in found] == [(0, "h/one"), (2, "h/two")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +18,14 @@ from rayflume.agent import marking, signs
 from rayflume.agent.inline import InlineAgent
 from rayflume.agent.marking import expected_sources, marks
 from rayflume.agent.parts import MarkingSink, Place, build_part
+from rayflume.agent.runner import ServerRunner
+from rayflume.batch import EventBatch, Extent
 from rayflume.clock import ManualClock, SystemClock
+from rayflume.component import Context, lookup
 from rayflume.config import AgentPlan, component_of, plan_of
-from rayflume.errors import ChannelClosed
+from rayflume.errors import ChannelClosed, Retry
 from rayflume.flow import Route
-from rayflume.interfaces import Channel, Json
+from rayflume.interfaces import Channel, Json, PutOutcome, PutReply, PutRequest
 from rayflume.metrics import Metrics
 
 WAIT_S = 20
@@ -227,3 +231,54 @@ def test_a_channel_that_does_not_answer_hears_it_next_time() -> None:
     of_web.wanted = True
     of_web.nothing_to_read()
     assert told == ["h/web"]
+
+
+class _Asking:
+    """A channel beside which the server is asked for a sign while rows are put."""
+
+    def __init__(self, outcome: PutOutcome) -> None:
+        self.outcome, self.told = outcome, list[str]()
+        self.during: Callable[[], None] = lambda: None
+
+    def put(self, request: PutRequest) -> PutReply:
+        self.during()
+        return PutReply(self.outcome, 2**30)
+
+    def credit(self) -> int:
+        return 2**30
+
+    def idle(self, source: str) -> None:
+        self.told.append(source)
+
+
+@pytest.mark.parametrize("outcome", PutOutcome)
+def test_a_server_with_rows_in_hand_does_not_say_that_it_has_none(outcome: PutOutcome) -> None:
+    """They wait for the first of its channels; to the second it would seem to be idle."""
+    channel, clock = _Asking(outcome), ManualClock()
+    channels: dict[str, Channel] = {"wal": channel}  # type: ignore[dict-item]
+    context = Context("a", "web", clock, Metrics())
+    selector = lookup("selector", "replicating")().build(context)
+    route = Route("h/web", [], selector, channels, Metrics())
+    server = ServerRunner(SimpleNamespace(), route, context)
+    server.signs.wanted = True
+    channel.during = server.signs.nothing_to_read
+    with suppress(Retry):
+        server._ingest(EventBatch.from_events([b"x"], extents=(Extent("h/web/1/0", 0, 1, 1),)))
+    assert channel.told == []
+    server.signs.nothing_to_read()
+    assert channel.told == (["h/web"] if outcome is PutOutcome.STORED else [])
+    clock.advance(signs.REFUSED_MS)
+    server.signs.nothing_to_read()
+    assert channel.told[-1:] == ["h/web"]
+
+
+def test_rows_that_come_while_one_channel_is_told_are_seen_before_the_next() -> None:
+    told: list[str] = []
+    slow, wal = SimpleNamespace(), SimpleNamespace(idle=told.append)
+    channels: dict[str, Channel] = {"slow": slow, "wal": wal}
+    of_web = signs.Signs(Route("h/web", [], None, channels, Metrics()), ManualClock())  # type: ignore[arg-type]
+    of_web.wanted = True
+    with ExitStack() as rows:
+        slow.idle = lambda source: rows.enter_context(of_web.in_hand())
+        of_web.nothing_to_read()
+    assert told == []

@@ -14,6 +14,7 @@ import yaml
 from servers import S3Server
 
 from rayflume.agent.figures import AgentFigures
+from rayflume.agent.marking import marks
 from rayflume.agent.replay import choose, prepare
 from rayflume.batch import EventBatch, Extent
 from rayflume.cli import run
@@ -252,3 +253,21 @@ def test_files_are_done_only_when_every_row_is_committed(state: str, left: int, 
     """Ctrl-C empties the journal, too, but the rest of a file was never read."""
     status: dict[str, Json] = {"components": [{"kind": "source", "detail": {"files_left": left}}]}
     assert all_committed(AgentFigures("a", state, 0, (), status)) is done
+
+
+def test_a_replay_marks_nothing_and_waits_for_no_marker(tmp_path: Path) -> None:
+    """Its rows are old, and its journal would keep their partitions open for ever."""
+    fail(tmp_path, 1, [json.dumps({"id": 1, "ts": 0, "new": 1}).encode()])
+    timed = {"type": "json", "schema": {"id": "int64", "ts": "timestamp_s"}}
+    marked = {"event_time": "ts", "partition_by": ["dt=%Y-%m-%d"], "complete": {}}
+    write_conf(tmp_path, contract="evolve", format=timed, **marked)
+    plan = load(tmp_path / "conf.yaml")
+    found = prepare(plan, choose(plan, str(tmp_path / "lake"), None))
+    assert not any(marks(part) for part in found.plan.parts())
+    assert replay(tmp_path) == 0
+    assert len(list((tmp_path / "lake/dt=1970-01-01").glob("*.parquet"))) == 1
+    assert prepare(plan, choose(plan, str(tmp_path / "lake"), None)).files == []
+    [journal] = (tmp_path).glob("**/replay/lake")
+    assert b'"partitions"' not in b"".join(
+        f.read_bytes() for f in journal.rglob("*") if f.is_file()
+    )

@@ -58,7 +58,7 @@ class Lab:
         for _ in range(0, ms, 1_000):
             self.now += 1_000
             for source in sources:
-                self.state.heard(source, self.now)
+                self.state.idle(source, self.now)
 
     def look(self) -> Watermark:
         query = WatermarkQuery("lake", self.expected, IDLE_MS)
@@ -169,7 +169,22 @@ def test_an_idle_stream_stops_counting_while_its_source_goes_on() -> None:
     for second in range(IDLE_MS // 1_000 + 1):
         lab.now += 1_000
         lab.commit(lab.put(B), {B: 500 + second})
+    lab.state.idle(WEB, lab.now)
     assert lab.at == 500 + IDLE_MS // 1_000
+
+
+def test_a_stream_behind_others_of_a_busy_source_is_not_idle() -> None:
+    """Its rows wait in the source, which has not said that it has nothing to read."""
+    lab = Lab()
+    lab.commit(lab.put(A), {A: 100})
+    lab.pass_(IDLE_MS // 2, WEB)
+    for second in range(10 * IDLE_MS // 1_000):
+        lab.now += 1_000
+        lab.commit(lab.put(B), {B: 500 + second})
+    assert lab.look() == Watermark(J, 100, (WEB,))
+    lab.commit(lab.put(A), {A: 120})
+    lab.state.idle(WEB, lab.now)
+    assert lab.at == 120, "that is so long ago as its last rows are"
 
 
 def test_a_stream_whose_rows_wait_is_not_idle() -> None:
@@ -222,10 +237,10 @@ def test_a_gap_between_two_signs_counts_for_little() -> None:
     lab.commit(lab.put(C), {C: 500})
     for _ in range(IDLE_MS // GAP_MS - 1):
         lab.now += SILENT_MS
-        lab.state.heard(WEB, lab.now)
+        lab.state.idle(WEB, lab.now)
         assert lab.at == 100
     lab.now += SILENT_MS
-    lab.state.heard(WEB, lab.now)
+    lab.state.idle(WEB, lab.now)
     lab.commit(lab.put(C), {C: 510})
     assert lab.at == 510
 
@@ -233,7 +248,7 @@ def test_a_gap_between_two_signs_counts_for_little() -> None:
 def test_a_source_without_rows_stops_counting_once_it_is_heard_to_be_idle() -> None:
     lab = Lab(web=1, app=1)
     lab.commit(lab.put(A), {A: 100})
-    lab.state.heard(APP, lab.now)
+    lab.state.idle(APP, lab.now)
     lab.pass_(IDLE_MS - 1_000, APP)
     lab.commit(lab.put(A), {A: 200})
     assert lab.at is None

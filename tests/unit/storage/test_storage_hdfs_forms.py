@@ -81,6 +81,9 @@ DENIED = [
     ("NoSASLMechanism",
      "the name node wants a log-in that is not set up; set hadoop.security.authentication in "
      "core-site.xml, and `hadoop_conf` to its directory (NoSASLMechanism)"),
+    ('GSSAPIError(GSS_S_FAILURE, 2529639053, "No Kerberos credentials available")',
+     "Kerberos failed; get a ticket (kinit), or set `kerberos_principal` and `kerberos_keytab` "
+     '(GSSAPIError(GSS_S_FAILURE, 2529639053, "No Kerberos credentials available"))'),
 ]  # fmt: skip
 BUSY = [
     (f'RPCError("{IO}.hdfs.server.namenode.SafeModeException", "It \\"is\\" on")',
@@ -110,6 +113,48 @@ def test_it_is_asked_again(text: str, why: str) -> None:
     error = hdfs_error(RuntimeError(text), "write", "hdfs://nn/a")
     assert isinstance(error, StorageUnavailable)
     assert str(error) == f"cannot write hdfs://nn/a: {why}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GSSAPIError(GSS_S_FAILURE, 2529639068, \"Cannot contact any KDC for realm 'LAKES'\")",
+        'GSSAPIError(GSS_S_FAILURE, 2529639024, "Cannot resolve network address for KDC in realm")',
+        'GSSAPIError(GSS_S_FAILURE, 2529638944, "Ticket expired")',
+        'GSSAPIError(GSS_S_CREDENTIALS_EXPIRED, 0, "The referenced credential has expired")',
+        'SASLError("unexpected EOF")',
+    ],
+)
+def test_a_key_centre_that_is_away_and_a_late_ticket_are_waited_for(text: str) -> None:
+    error = hdfs_error(RuntimeError(text), "write", "hdfs://nn/a")
+    assert isinstance(error, StorageUnavailable)
+    assert str(error).startswith("cannot write hdfs://nn/a: ")
+
+
+@pytest.mark.parametrize("text", ['GSSAPIError(GSS_S_FAILURE, 1, "unknown")', 'SASLError("no")'])
+def test_a_log_in_that_fails_is_asked_again_once_one_has_worked(text: str) -> None:
+    client = HdfsClient(Hdfs(path="hdfs://localhost:1/a"))
+
+    def fail(_: object) -> None:
+        raise RuntimeError(text)
+
+    with pytest.raises(StorageDenied) as denied:
+        client.call("write", "/a", fail)
+    client.call("list", "/a", lambda _: None)
+    with pytest.raises(StorageUnavailable) as busy:
+        client.call("write", "/a", fail)
+    assert str(busy.value) == str(denied.value)
+
+
+def test_a_permission_that_was_taken_away_is_denied_though_calls_have_worked() -> None:
+    client = HdfsClient(Hdfs(path="hdfs://localhost:1/a"))
+
+    def fail(_: object) -> None:
+        raise RuntimeError(f'RPCError("{IO}.security.AccessControlException", "no")')
+
+    client.call("list", "/a", lambda _: None)
+    with pytest.raises(StorageDenied):
+        client.call("write", "/a", fail)
 
 
 def test_no_answer() -> None:

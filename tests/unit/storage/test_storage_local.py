@@ -16,6 +16,7 @@ from rayflume.errors import StorageDenied, StorageUnavailable, TargetTaken
 from rayflume.interfaces import Json, Published
 from rayflume.lake import storage_for
 from rayflume.naming import STAGING, data_name
+from rayflume.storage import local
 from rayflume.storage.local import Local, LocalStorage
 
 DELIVERY = "00000000000000aa-1-7"
@@ -344,3 +345,40 @@ def test_remove_leaves_nothing_in_staging_and_no_directory_is_moved(tmp_path: Pa
     with pytest.raises(StorageDenied, match="it is a directory"):
         storage.remove(["p=1"])
     assert storage.list("") == ["p=1/b"]
+
+
+def test_a_check_during_a_removal_leaves_the_hidden_file_of_an_old_one(
+    storage: LocalStorage, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.create("p=1/a", b"x")
+    os.utime(lake / "p=1/a", (0, 0))
+    hide, hidden = local._hide, []
+
+    def hide_then_check(fd: int, name: str, staging: int) -> str:
+        hidden.append(hide(fd, name, staging))
+        storage.check()
+        assert [p.name for p in (lake / STAGING).iterdir()] == hidden
+        return hidden[-1]
+
+    monkeypatch.setattr(local, "_hide", hide_then_check)
+    storage.remove(["p=1/a"])
+    assert len(hidden) == 1
+    assert [p for p in lake.rglob("*") if p.is_file()] == []
+
+
+def test_a_hidden_file_that_another_process_took_for_forgotten_is_removed_all_the_same(
+    storage: LocalStorage, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.create("p=1/a", b"x")
+    storage.create("p=1/b", b"x")
+    hide = local._hide
+
+    def hide_then_delete(fd: int, name: str, staging: int) -> str:
+        hidden = hide(fd, name, staging)
+        if name == "a":
+            os.unlink(hidden, dir_fd=staging)
+        return hidden
+
+    monkeypatch.setattr(local, "_hide", hide_then_delete)
+    storage.remove(["p=1/a", "p=1/b"])
+    assert [p for p in lake.rglob("*") if p.is_file()] == []
