@@ -18,9 +18,12 @@ FIRST = {"checksum": 495, "snapshot before unlink": 560}
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("measure", sorted(MEASURES))
 def test_a_measure_that_is_switched_off_is_missed(measure: str) -> None:
+    """Its absence may show in other ways first; within the schedules rows must be wrong, too."""
     first = FIRST.get(measure, 0)
-    seeds = f"{first}:{first + SEEDS_MAX}"
-    ended = simulate("--seeds", seeds, "--stop", "--without", measure, timeout_s=600)
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    shown = next(line for line in ended.stdout.splitlines() if line.startswith("seed "))
-    assert re.match(MISSED[measure], shown.partition(": ")[2]), shown
+    shown, last = "", first + SEEDS_MAX
+    while not re.match(MISSED[measure], shown.partition(": ")[2]):
+        seeds = f"{first}:{last}"
+        ended = simulate("--seeds", seeds, "--stop", "--without", measure, timeout_s=600)
+        assert ended.returncode == 1, shown + ended.stdout + ended.stderr
+        shown = next(line for line in ended.stdout.splitlines() if line.startswith("seed "))
+        first = int(shown.partition(":")[0].removeprefix("seed ")) + 1
