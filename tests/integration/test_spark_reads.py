@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from lake_samples import (
@@ -258,6 +260,20 @@ def test_nothing_below_rayflume_is_read(rows: DataFrame, lake: Path) -> None:
     read = {one.path for one in rows.selectExpr("_metadata.file_name path").distinct().collect()}
     assert read == {path.name for path in files_of(lake)}
     assert rows.where(f"n >= {ROWS}").count() == 0
+
+
+def test_markers_of_complete_partitions_are_no_rows(spark: SparkSession, tmp_path: Path) -> None:
+    for number in range(2):
+        place = tmp_path / f"dt=2026-11-{22 + number}"
+        place.mkdir()
+        pq.write_table(
+            pa.table({"n": [number]}), place / f"part-0123456789abcdef-1-{number}-0.parquet"
+        )
+        (place / "_SUCCESS").write_text('{"rows": 1}')
+        (place / "_SUCCESS.late-0123456789abcdef-1-2").write_text('{"rows": 1}')
+    frame = spark.read.parquet(str(tmp_path))
+    assert sorted(row.n for row in frame.collect()) == [0, 1]
+    assert frame.where("dt = '2026-11-23'").count() == 1
 
 
 def test_dead_letters_are_read_when_they_are_named(spark: SparkSession, lake: Path) -> None:
