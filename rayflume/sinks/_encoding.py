@@ -95,7 +95,6 @@ class Encoding:
                 path: {"ndv": count, "fpp": BLOOM_FPP} for path, count in values.items()
             }
             or None,
-            metadata_collector=[],
         )
         return writer, sum(map(_bloom_bytes, values.values()))
 

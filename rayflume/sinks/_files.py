@@ -93,16 +93,12 @@ class LakeFile:
         self._upload: _Upload | None = None
         self._writer: pq.ParquetWriter | None = None
         self._closed = False
+        self.footer: pq.FileMetaData | None = None
+        """What Parquet wrote behind the rows; None before the file has ended."""
 
     @property
     def encoded(self) -> int:
         return 0 if self._upload is None else self._upload.size
-
-    @property
-    def footer(self) -> pq.FileMetaData | None:
-        """What Parquet wrote behind the rows; None before the file has ended."""
-        collected = getattr(self._writer, "_metadata_collector", None)
-        return collected[-1] if collected else None
 
     @property
     def open_at_store(self) -> bool:
@@ -227,6 +223,8 @@ class LakeFile:
         if not self._closed:
             writer.add_key_value_metadata(self._metadata(ranges))
             writer.close()
+            # A collector of metadata would make the end of a writer that was given up an error.
+            self.footer = writer.writer.metadata
             self._closed = True
         upload.settle()
         handle = {**upload.staged.finish(), **self.note}

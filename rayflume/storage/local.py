@@ -363,12 +363,15 @@ def _remove_forgotten(fd: int, new: str) -> None:
     """Delete what dead processes left of `check`, `create` and `remove`: files that live for a
     moment, but got their name an hour before the new one by the file system's own clock.
     """
-    newest = os.stat(new, dir_fd=fd).st_ctime  # a rename leaves st_mtime as it was
+    newest = os.stat(new, dir_fd=fd).st_mtime
     for name, is_directory in entries_of(fd):
         if is_directory or not name.startswith(("check-", "create-", "remove-")):
             continue
         with suppress(FileNotFoundError):
-            if os.stat(name, dir_fd=fd, follow_symlinks=False).st_ctime < newest - _FORGOTTEN_S:
+            stat = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            # What is to be removed was renamed, which leaves the time of its writing as it was.
+            named = stat.st_ctime if name.startswith("remove-") else stat.st_mtime
+            if named < newest - _FORGOTTEN_S:
                 os.unlink(name, dir_fd=fd)
 
 
