@@ -2,8 +2,8 @@
 
     python -m bench.experiments.backlog --backlogs 0 1 10
 
-The journal is filled before the agent starts. Time begins with the first status in which a sink
-runs; rows count when a sink has taken and decoded them. Without a backlog the same is measured of
+The journal is filled before the agent starts. Time begins with the first status in which all sinks
+run; rows count when a sink has taken and decoded them. Without a backlog the same is measured of
 files that lie ready, so source and channel share the cores with the sinks.
 """
 
@@ -41,7 +41,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Drained:
-    """`samples`: (seconds since the first sink ran, bytes taken), from 0 to the end."""
+    """`samples`: (seconds since all sinks ran, bytes taken), from 0 to the end."""
 
     gb: float
     samples: list[tuple[float, float]]
@@ -115,8 +115,8 @@ def _table(drained: list[Drained]) -> Table:
         for one in drained
     ]
     note = (
-        "MB of lines a second, taken and decoded by two sinks, from the moment the first of them "
-        f"ran (the other may have started later). {machine()}."
+        "MB of lines a second, taken and decoded by two sinks, from the moment both of them run. "
+        f"{machine()}."
     )
     columns = (
         "backlog", "first second", "first 3 s", "second half", "whole", "CPU seconds per GB"
