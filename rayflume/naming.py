@@ -24,6 +24,8 @@ TOMBSTONES = f"{RESERVED}/tombstones"
 COMPACTION = "000000000000000c"
 """Stands for the journal in the delivery ids of merged files; journals have 64 random bits."""
 REPLAY = f"{RESERVED}/replay"
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+"""The value of a partition that Hive, Spark and pyarrow read as null."""
 
 _JOURNAL = re.compile(r"[0-9a-f]{16}")
 _DELIVERY = re.compile(r"[0-9a-f]{16}-[0-9]+-[0-9]+")

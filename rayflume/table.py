@@ -20,10 +20,9 @@ from rayflume.component import Component, Context
 from rayflume.errors import TableRefused
 from rayflume.interfaces import Storage
 from rayflume.lake import storage_options, storage_type
+from rayflume.naming import NULL_PARTITION
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
-"""The directory of rows without a value, which in a table are null."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, tzinfo
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 _BYTES = {
     "": 1, "b": 1,
@@ -54,3 +56,20 @@ ByteSize = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
 
 Millis = Annotated[int, BeforeValidator(parse_millis), Field(ge=0)]
 """An option in milliseconds."""
+
+
+def zone_of(name: str) -> tzinfo:
+    """`UTC` or a name of the time zone database. Raises KeyError, ValueError or OSError."""
+    return UTC if name.upper() == "UTC" else ZoneInfo(name)
+
+
+def _known_zone(value: str) -> str:
+    try:
+        zone_of(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"unknown time zone {value!r}; write UTC or Europe/Oslo") from None
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+"""The name of a time zone in a configuration, checked."""

@@ -495,3 +495,10 @@ def _reset(writer: asyncio.StreamWriter) -> None:
             linger = struct.pack("ii", 1, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     writer.transport.abort()
+
+
+def in_front_of(endpoint: str) -> FaultProxy:
+    """A proxy of the server with this URL, to be entered."""
+    url = urlsplit(endpoint)
+    assert url.hostname and url.port
+    return FaultProxy(url.hostname, url.port)

@@ -32,7 +32,7 @@ MORE_PARAMETERS = {
     "rayflume/cli/journal.py:deliveries": 6,
 }
 
-GROUND = {"errors", "clock", "threads", "units", "metrics", "naming"}
+GROUND = {"errors", "clock", "threads", "units", "metrics", "naming", "ranges"}
 CONTRACTS = GROUND | {
     "batch", "completeness", "schema", "component", "interfaces", "dead_letters",
 }  # fmt: skip
@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,
     "lake": CONTRACTS,
-    "table": {"component", "errors", "interfaces", "lake"},
+    "table": {"component", "errors", "interfaces", "lake", "naming"},
     "tables": CONTRACTS | {"table"},
     "tombstones": CONTRACTS,
     "delivery": CONTRACTS,

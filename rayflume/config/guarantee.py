@@ -53,13 +53,13 @@ def guarantees(plan: AgentPlan, environ: Mapping[str, str] | None = None) -> lis
     """One per source -> channel -> sink, in the order of the file. Imports the parts' modules."""
     found = []
     for source in plan.sources.values():
-        required = required_channels(source, environ)
+        required, header = required_channels(source, environ), undecided(source, environ)
         for name in source.channels:
             for sink in plan.sinks.values():
                 if sink.channel != name:
                     continue
                 level, reason = _judge(source, plan.channels[name], sink)
-                if header := undecided(source, environ):
+                if header:
                     level, reason = Level.LOSSY, _UNDECIDED.format(header)
                 if name not in required:
                     level, reason = Level.LOSSY, "the channel is optional: it skips rows when full"

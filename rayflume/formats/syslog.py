@@ -11,13 +11,9 @@ newer daemons write the time as RFC 5424 does.
 
 from __future__ import annotations
 
-from datetime import UTC, tzinfo
-from zoneinfo import ZoneInfo
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import field_validator
 
 from rayflume.clock import Clock
 from rayflume.component import Component, Context, component, option
@@ -28,6 +24,7 @@ from rayflume.formats._rows import Mask, Rows, interleaved, replaced
 from rayflume.formats._syslog_times import yearless_times
 from rayflume.interfaces import Contract, Decoded
 from rayflume.schema import TIMESTAMP, Column
+from rayflume.units import TimeZone
 
 _VERSIONED = r"^<[0-9]{1,3}>[1-9][0-9]{0,2} "
 _SD = r'-|(?:\[[^\s=\]"]+(?: [^\s=\]"]+="(?:[^"\\]|\\.)*")*\])+'
@@ -75,7 +72,7 @@ class Syslog(Component):
     `structured_data` is the text as it was sent. A byte order mark before the message is dropped.
     """
 
-    time_zone: str = option(
+    time_zone: TimeZone = option(
         "Zone of the times of RFC 3164, which name none, such as Europe/Oslo.", default="UTC"
     )
     year: int | None = option(
@@ -89,21 +86,8 @@ class Syslog(Component):
     )
     errors: UnreadableText = option(UNREADABLE_DOC, default="dead_letter")
 
-    @field_validator("time_zone")
-    @classmethod
-    def _zone_exists(cls, value: str) -> str:
-        try:
-            _zone(value)
-        except (KeyError, ValueError, OSError):
-            raise ValueError(f"unknown time zone {value!r}; write UTC or Europe/Oslo") from None
-        return value
-
     def build(self, context: Context) -> SyslogFormat:
         return SyslogFormat(self, context.clock)
-
-
-def _zone(name: str) -> tzinfo:
-    return UTC if name.upper() == "UTC" else ZoneInfo(name)
 
 
 class SyslogFormat:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from rayflume.errors import RayflumeError
 from rayflume.interfaces import LakeReader, RowRange, Storage
+from rayflume.ranges import joined
 
 Origins: TypeAlias = Mapping[str, tuple[RowRange, ...]]
 """Delivery id, or the id of a journal alone -> ranges of its rows, sorted."""
@@ -138,17 +139,6 @@ def overlaps(ranges: Iterable[RowRange]) -> list[RowRange]:
             found.append((start, min(reached, stop)))
         reached = max(reached, stop)
     return joined(found)
-
-
-def joined(ranges: Iterable[RowRange]) -> list[RowRange]:
-    """Sorted, and joined where they touch or overlap."""
-    found: list[RowRange] = []
-    for start, stop in sorted(ranges):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(stop, found[-1][1]))
-        else:
-            found.append((start, stop))
-    return found
 
 
 def all_ranges(origins: Sequence[Origins]) -> dict[str, list[RowRange]]:

@@ -18,9 +18,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from rayflume.interfaces import RowRange
-from rayflume.maintenance.footers import STREAMS, Footer, joined, journal_of
+from rayflume.maintenance.footers import STREAMS, Footer, journal_of
 from rayflume.maintenance.plan import partition_of
 from rayflume.naming import DEAD_LETTERS, delivery_of
+from rayflume.ranges import joined
 
 LARGE_BYTES = 64_000_000
 

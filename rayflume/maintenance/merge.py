@@ -35,10 +35,10 @@ from rayflume.maintenance.footers import (
     Footer,
     Origins,
     all_ranges,
-    joined,
     opened,
     overlaps,
 )
+from rayflume.ranges import joined
 
 ROW_GROUP_BYTES = 64 << 20
 READ_AHEAD = 4

@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 
-NULL = "__HIVE_DEFAULT_PARTITION__"
-"""What Hive, Spark and pyarrow read as null."""
+from rayflume.naming import NULL_PARTITION
+
+NULL = NULL_PARTITION
 EMPTY = "__EMPTY__"
 SEGMENT_BYTES_MAX = 200
 

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from rayflume.errors import Retry, StagingFailed
 from rayflume.interfaces import Json, RowRange, StagedFile, StagedWriter
 from rayflume.naming import delivery_of
+from rayflume.ranges import joined
 from rayflume.sinks._encoding import Encoding, leaves
 from rayflume.sinks._sizes import FILLED, GROUPS_MIN, Ratio, footer_bytes, group_footer_bytes
 from rayflume.sinks._streams import StreamRanges
@@ -218,7 +219,7 @@ class LakeFile:
     def finish(self) -> StagedFile:
         """The rest, the footer, and all of it durable. May be asked again after Retry. Blocks."""
         self.flush()
-        ranges = coalesce(self.ranges)
+        ranges = tuple(joined(self.ranges))
         writer, upload = self._open(self._schema.empty_table())
         if not self._closed:
             writer.add_key_value_metadata(self._metadata(ranges))
@@ -245,17 +246,6 @@ class LakeFile:
         self._drop_buffered()
         if self._upload is not None:
             self._upload.abort()
-
-
-def coalesce(ranges: list[RowRange]) -> tuple[RowRange, ...]:
-    """Sorted, and joined where they touch or overlap."""
-    joined: list[RowRange] = []
-    for start, stop in sorted(ranges):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
-        else:
-            joined.append((start, stop))
-    return tuple(joined)
 
 
 class _Upload:

@@ -27,7 +27,6 @@ from pydantic import field_validator, model_validator
 
 from rayflume.component import Component, Context, component, option
 from rayflume.errors import (
-    Fatal,
     RayflumeError,
     StorageUnavailable,
     TargetTaken,
@@ -37,6 +36,7 @@ from rayflume.naming import STAGING, delivery_of, staged_name
 from rayflume.storage import _paths
 from rayflume.storage._hdfs_client import Found, HdfsClient, NewFile, Reader
 from rayflume.storage._hdfs_writer import HdfsWriter
+from rayflume.storage._outcomes import all_published
 from rayflume.units import ByteSize, Millis
 
 if TYPE_CHECKING:
@@ -203,11 +203,7 @@ class HdfsStorage:
 
     def publish(self, handles: Sequence[Mapping[str, Json]]) -> list[Published]:
         """Rename all, several at once; every one is tried before an error is raised. Blocks."""
-        outcomes = list(self._pool.map(self._publish_one, handles))
-        errors = [outcome for outcome in outcomes if isinstance(outcome, RayflumeError)]
-        for error in sorted(errors, key=lambda error: not isinstance(error, Fatal)):
-            raise error
-        return [outcome for outcome in outcomes if isinstance(outcome, Published)]
+        return all_published(self._pool.map(self._publish_one, handles))
 
     def _publish_one(self, handle: Mapping[str, Json]) -> Published | RayflumeError:
         target, delivery = _paths.target_in(handle)

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from rayflume.component import Context, component
-from rayflume.errors import Fatal, OptionError, RayflumeError, StorageUnavailable, TargetTaken
+from rayflume.errors import OptionError, RayflumeError, StorageUnavailable, TargetTaken
 from rayflume.interfaces import Json, LakeReader, Published
 from rayflume.naming import STAGING, delivery_of
 from rayflume.storage import _paths
+from rayflume.storage._outcomes import all_published
 from rayflume.storage._s3_client import Answer, S3Client, refusal
 from rayflume.storage._s3_options import S3Options
 from rayflume.storage._s3_reader import S3Reader
@@ -87,11 +88,7 @@ class S3Storage:
         """Complete all uploads in parallel; every one is tried before an error is raised.
         Blocks.
         """
-        outcomes = list(self._senders.pool.map(self._publish_one, handles))
-        errors = [outcome for outcome in outcomes if isinstance(outcome, RayflumeError)]
-        for error in sorted(errors, key=lambda error: not isinstance(error, Fatal)):
-            raise error
-        return [outcome for outcome in outcomes if isinstance(outcome, Published)]
+        return all_published(self._senders.pool.map(self._publish_one, handles))
 
     def _publish_one(self, handle: Mapping[str, Json]) -> Published | RayflumeError:
         target, delivery = _paths.target_in(handle)

@@ -6,11 +6,10 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from fault_proxy import Fault, FaultProxy
+from fault_proxy import Fault, FaultProxy, in_front_of
 from lake_agent import LakeAgent, until
 from lakes import S3Place
 from servers import S3Server, weed_home, weed_server
@@ -21,15 +20,9 @@ LAKE_FAULTS = [Fault.SLOW_DOWN, Fault.TOO_MANY, Fault.ERROR_500, Fault.RESET, Fa
                Fault.ERROR_AFTER, Fault.WRONG_ETAG]  # fmt: skip
 
 
-def before(server: S3Server) -> FaultProxy:
-    url = urlsplit(server.endpoint)
-    assert url.hostname and url.port
-    return FaultProxy(url.hostname, url.port)
-
-
 @pytest.fixture
 def proxy(weed_s3: S3Server) -> Iterator[FaultProxy]:
-    with before(weed_s3) as proxy:
+    with in_front_of(weed_s3.endpoint) as proxy:
         yield proxy
 
 
@@ -84,7 +77,7 @@ def test_f7_chaos_at_every_call_leaves_every_row_once(agent: LakeAgent, proxy: F
 def test_f7_a_store_that_is_killed_and_started_again_is_gone_on_with(tmp_path: Path) -> None:
     with weed_home() as home, contextlib.ExitStack() as server_life:
         server = server_life.enter_context(weed_server(home))
-        with before(server) as proxy, contextlib.closing(server.client()) as client:
+        with in_front_of(server.endpoint) as proxy, contextlib.closing(server.client()) as client:
             options = {"endpoint": proxy.endpoint, "retries": 1, "call_timeout": "20s"}
             place = S3Place(client, server.bucket(), {**server.options, **options})
             agent = LakeAgent(tmp_path, place)

@@ -10,10 +10,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from fault_proxy import Fault, FaultProxy
+from fault_proxy import Fault, FaultProxy, in_front_of
 from lakes import LakeWorld, S3Place, to_stage
 from servers import S3Server
 
@@ -28,9 +27,7 @@ ROWS = 24_000
 
 @pytest.fixture
 def proxy(weed_s3: S3Server) -> Iterator[FaultProxy]:
-    url = urlsplit(weed_s3.endpoint)
-    assert url.hostname and url.port
-    with FaultProxy(url.hostname, url.port) as proxy:
+    with in_front_of(weed_s3.endpoint) as proxy:
         yield proxy
 
 

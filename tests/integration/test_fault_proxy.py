@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
-from fault_proxy import CALLS, Fault, FaultProxy, call_of
+from fault_proxy import CALLS, Fault, FaultProxy, call_of, in_front_of
 from servers import S3Server
 
 pytestmark = pytest.mark.s3
@@ -20,9 +19,7 @@ PART = b"x" * (5 << 20)
 
 @pytest.fixture
 def proxy(weed_s3: S3Server) -> Iterator[FaultProxy]:
-    url = urlsplit(weed_s3.endpoint)
-    assert url.hostname and url.port
-    with FaultProxy(url.hostname, url.port) as proxy:
+    with in_front_of(weed_s3.endpoint) as proxy:
         yield proxy
 
 

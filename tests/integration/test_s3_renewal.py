@@ -8,10 +8,9 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from fault_proxy import FaultProxy
+from fault_proxy import FaultProxy, in_front_of
 from lakes import LakeWorld, Patience, S3Place, to_prepare, to_stage
 from servers import S3Server
 
@@ -37,9 +36,7 @@ class Token:
 
 @pytest.fixture
 def proxy(weed_s3: S3Server) -> Iterator[FaultProxy]:
-    url = urlsplit(weed_s3.endpoint)
-    assert url.hostname and url.port
-    with FaultProxy(url.hostname, url.port) as proxy:
+    with in_front_of(weed_s3.endpoint) as proxy:
         yield proxy
 
 

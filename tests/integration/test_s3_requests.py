@@ -9,10 +9,9 @@ import collections
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from fault_proxy import FaultProxy
+from fault_proxy import FaultProxy, in_front_of
 from lakes import LakeWorld, Patience, S3Place, to_prepare
 from servers import S3Server
 
@@ -30,9 +29,7 @@ def server(request: pytest.FixtureRequest) -> S3Server:
 
 @pytest.fixture
 def proxy(server: S3Server) -> Iterator[FaultProxy]:
-    url = urlsplit(server.endpoint)
-    assert url.hostname and url.port
-    with FaultProxy(url.hostname, url.port) as proxy:
+    with in_front_of(server.endpoint) as proxy:
         yield proxy
 
 

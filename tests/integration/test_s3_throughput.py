@@ -8,10 +8,9 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import cast
-from urllib.parse import urlsplit
 
 import pytest
-from fault_proxy import Fault, FaultProxy
+from fault_proxy import Fault, FaultProxy, in_front_of
 from servers import S3Server
 
 from rayflume.component import Context
@@ -30,9 +29,7 @@ Open = Callable[..., S3Storage]
 
 @pytest.fixture
 def proxy(weed_s3: S3Server) -> Iterator[FaultProxy]:
-    url = urlsplit(weed_s3.endpoint)
-    assert url.hostname and url.port
-    with FaultProxy(url.hostname, url.port) as proxy:
+    with in_front_of(weed_s3.endpoint) as proxy:
         yield proxy
 
 

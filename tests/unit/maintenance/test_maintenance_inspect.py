@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from rayflume.maintenance.footers import Footer, joined, origins_in, overlaps
+from rayflume.maintenance.footers import Footer, origins_in, overlaps
 from rayflume.maintenance.inspect import LARGE_BYTES, Overlap, Report, inspect, worth_reading
 from rayflume.naming import data_name, dead_name, delivery_id
+from rayflume.ranges import joined
 
 JOURNAL = "00000000000000aa"
 Range = tuple[int, int]

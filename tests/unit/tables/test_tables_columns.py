@@ -4,8 +4,9 @@ import pyarrow as pa
 import pytest
 
 from rayflume.errors import TableRefused
+from rayflume.naming import NULL_PARTITION
 from rayflume.sinks import _escape
-from rayflume.table import NULL_PARTITION, partition_values
+from rayflume.table import partition_values
 from rayflume.tables._columns import (
     check_partitions,
     check_required,
