@@ -1,7 +1,7 @@
 """A part's metrics as Ray's own: they come out where those of the cluster do, with their labels.
 
-Ray shows them as `ray_rayflume_EventReceivedCount_total` and so on, at the metrics port of the node
-where the part runs (https://docs.ray.io, "Application-level metrics").
+Ray shows them in small letters, as `ray_rayflume_eventreceivedcount_total`, at the metrics port of
+the node where the part runs, every 10 s (Ray's documentation, "Application-level metrics").
 """
 
 from __future__ import annotations
