@@ -45,7 +45,7 @@ def exported_metrics() -> str:
     import ray
 
     found = []
-    for node in ray.nodes():
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
         if node["Alive"]:
             url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
             with urllib.request.urlopen(url, timeout=10) as answer:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,11 @@ def test_the_state_directory_counts_only_for_a_channel_that_uses_it() -> None:
     assert relative_paths(plan("/l", "/wal", "/lake")) == []
     found = relative_paths(plan("/l", "", "/lake", "memory"))
     assert found == [(None, "state_dir", "state")]
+
+
+def test_a_path_within_an_option_counts() -> None:
+    found = plan("/l", "/wal", "/lake")
+    key = {"encryption": {"active_key": "k", "key_files": {"k": "keys/k", "j": "/keys/j"}}}
+    channel = replace(found.channels["wal"], options={"directory": "/wal", **key})
+    [(part, option, text)] = relative_paths(replace(found, channels={"wal": channel}))
+    assert (part, option, text) == (channel, "encryption.key_files", "keys/k")
