@@ -8,6 +8,7 @@ import pytest
 from rayflume.agent.paths import refuse_relative, relative_paths
 from rayflume.config import AgentPlan, plan_of
 from rayflume.errors import ConfigError
+from rayflume.interfaces import Json
 
 
 def plan(path: str, directory: str, lake: str, channel: str = "file") -> AgentPlan:
@@ -51,7 +52,8 @@ def test_the_state_directory_counts_only_for_a_channel_that_uses_it() -> None:
 
 def test_a_path_within_an_option_counts() -> None:
     found = plan("/l", "/wal", "/lake")
-    key = {"encryption": {"active_key": "k", "key_files": {"k": "keys/k", "j": "/keys/j"}}}
-    channel = replace(found.channels["wal"], options={"directory": "/wal", **key})
+    files: dict[str, Json] = {"k": "keys/k", "j": "/keys/j"}
+    options: dict[str, Json] = {"encryption": {"active_key": "k", "key_files": files}}
+    channel = replace(found.channels["wal"], options={"directory": "/wal", **options})
     [(part, option, text)] = relative_paths(replace(found, channels={"wal": channel}))
     assert (part, option, text) == (channel, "encryption.key_files", "keys/k")
