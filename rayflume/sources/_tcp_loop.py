@@ -33,7 +33,10 @@ from rayflume.sources._tls import tls_facts
 
 _SWEEP_MS = 250
 _DRAIN_BYTES = 8 * 2**20
-"""So much is still read of what a sender had sent before a drain began."""
+_DRAIN_QUIET_MS = 200
+"""A drain still reads what a sender had sent before: so much at most, until it is quiet so long
+(what is in its own buffer comes only as ours empties).
+"""
 
 
 class TcpLoop:
@@ -106,9 +109,9 @@ class TcpLoop:
         self._stopping = True
 
     def _round(self) -> None:
-        now = self._clock.monotonic_ms()
-        idle = not self._again or not self.poller.has_room
-        outer, inner = self.poller.wait(_SWEEP_MS / 1000 if idle else 0)
+        at_once = self._again and self.poller.has_room
+        rest_ms = _SWEEP_MS if self._drain_since_ms is None else _DRAIN_QUIET_MS // 4
+        outer, inner = self.poller.wait(0 if at_once else rest_ms / 1000)
         self.poller.calls()
         for fd in outer:
             connection = self._connections.get(fd)
@@ -157,8 +160,6 @@ class TcpLoop:
             self._lose(connection, str(error))
             return 0
         if count is None:
-            if connection.drain_left is not None:
-                self._end(connection)
             return 0
         before = len(reader.rest)
         progress = reader.took(block, count) if count else reader.end(block)
@@ -184,7 +185,8 @@ class TcpLoop:
         connection.received += count
         if connection.drain_left is not None:
             connection.drain_left -= count
-        if connection.drain_left is not None or connection.has_more():
+            connection.since_ms = self._clock.monotonic_ms()
+        if connection.has_more():
             self._again[connection.socket.fileno()] = None
 
     def _end(self, connection: Connection) -> None:
@@ -300,7 +302,7 @@ class TcpLoop:
                 return
         if connection.phase is Phase.OPEN:
             self.poller.watch(connection, Watch.ROOM)
-            if connection.has_more() or connection.drain_left is not None:
+            if connection.has_more():
                 self._again[connection.socket.fileno()] = None
             return
         self.poller.watch(connection, Watch.NOTHING)
@@ -356,18 +358,21 @@ class TcpLoop:
     # -- the end
 
     def _begin_drain(self) -> None:
-        self._drain_since_ms = self._clock.monotonic_ms()
+        now = self._drain_since_ms = self._clock.monotonic_ms()
         self._door.close()
         for connection in list(self._connections.values()):
             if connection.phase is Phase.OPEN:
-                connection.drain_left = _DRAIN_BYTES
-                self._again[connection.socket.fileno()] = None
+                connection.drain_left, connection.since_ms = _DRAIN_BYTES, now
             elif connection.phase is not Phase.ENDING:
                 self._close(connection)
 
     def _look_whether_drained(self, now: int) -> None:
-        waiting = self._in_flight is not None or bool(self._filling.pieces)
-        reading = any(c.phase is Phase.OPEN for c in self._connections.values())
         late = now - (self._drain_since_ms or 0) >= LINGER_MS
-        if not waiting and (not self._connections or (late and not reading) or late):
+        if self.poller.has_room:
+            for connection in list(self._connections.values()):
+                quiet = now - connection.since_ms >= _DRAIN_QUIET_MS
+                if connection.phase is Phase.OPEN and (quiet or late):
+                    self._end(connection)
+        waiting = self._in_flight is not None or bool(self._filling.pieces)
+        if not waiting and (late or not self._connections):
             self.drained.set()

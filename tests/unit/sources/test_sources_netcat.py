@@ -439,7 +439,7 @@ def test_s11_new_certificates_without_a_restart(ca: Certificate, tmp_path: Path)
 def test_s11_pkcs12_stores(ca: Certificate, tmp_path: Path) -> None:
     store = signed(ca, "collector.test").pkcs12("canary", ca)
     shown: dict[str, Any] = {"keystore": str(store), "keystore_password": "canary"}
-    trusted = {"truststore": str(store), "truststore_password": "canary"}
+    trusted: dict[str, Any] = {"truststore": str(store), "truststore_password": "canary"}
     with listening("netcat", **shown, **trusted, client_certificates="required") as server:
         assert accepts(server, ca, signed(ca, "good.test"))
         assert not accepts(server, ca)
