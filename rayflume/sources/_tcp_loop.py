@@ -64,6 +64,7 @@ class TcpLoop:
         self._again: dict[int, None] = {}
         self._pending_bytes = 0
         self._next_sweep_ms = 0
+        self._next_search_ms = 0
         self._full_since_ms = 0
         self._drain_since_ms: int | None = None
         self._stopping = False
@@ -164,7 +165,7 @@ class TcpLoop:
         before = len(reader.rest)
         progress = reader.took(block, count) if count else reader.end(block)
         self._pending_bytes += len(reader.rest) - before
-        self._note(connection, progress, count)
+        self._note(connection, progress, count, begins=not before)
         drained = connection.drain_left is not None and connection.drain_left <= 0
         if count == 0 or progress is Progress.TOO_LONG or drained:
             self._end(connection)
@@ -173,9 +174,11 @@ class TcpLoop:
             self._lose(most, "too many bytes of unfinished lines")
         return count
 
-    def _note(self, connection: Connection, progress: Progress, count: int) -> None:
+    def _note(
+        self, connection: Connection, progress: Progress, count: int, *, begins: bool
+    ) -> None:
         if progress is Progress.PART:
-            if len(connection.reader.rest) == count:  # the line begins here
+            if begins:
                 connection.since_ms, connection.received = self._clock.monotonic_ms(), 0
         else:
             connection.since_ms, connection.received = self._clock.monotonic_ms(), 0
@@ -235,8 +238,10 @@ class TcpLoop:
                 continue
             if stored:
                 connection.owe(piece.lines)
-            if piece.refuse or not stored:
-                self._refuse(connection, self._settings.refusal if stored else b"")
+            if (piece.refuse or not stored) and not connection.refused:
+                self._refuse(
+                    connection, self._settings.refusal if stored else self._settings.failure
+                )
         flown, self._in_flight = self._in_flight or set(), None
         block.clear()
         self._spare = block
@@ -331,9 +336,13 @@ class TcpLoop:
 
     def give_way(self) -> bool:
         """Close the connection that has been silent longest, if that is long enough."""
+        now = self._clock.monotonic_ms()
+        if now < self._next_search_ms:
+            return False
         silent = [other for other in self._connections.values() if other.is_silent]
         oldest = min(silent, key=lambda other: other.since_ms, default=None)
-        if oldest is None or self._clock.monotonic_ms() - oldest.since_ms < SILENT_MS:
+        if oldest is None or now - oldest.since_ms < SILENT_MS:
+            self._next_search_ms = now + _SWEEP_MS  # a flood must not make it search each time
             return False
         self._lose(oldest, "another one needs its place")
         return True
