@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
 
 Decoder: TypeAlias = codecs.IncrementalDecoder
 
@@ -42,18 +45,19 @@ class _Marked(codecs.BufferedIncrementalDecoder):
         super().__init__("replace")
         self._decode: Callable[..., tuple[str, int]] | None = None
 
-    def _buffer_decode(self, input: bytes, errors: str, final: bool) -> tuple[str, int]:
+    def _buffer_decode(self, input: Buffer, errors: str, final: bool) -> tuple[str, int]:
         # The names of the parameters are those of codecs.
+        data = bytes(input)
         skipped = 0
         if self._decode is None:
-            if len(input) < self.width and not final:
+            if len(data) < self.width and not final:
                 return "", 0
             little, big = self.marks
-            order = 0 if input.startswith(little) else 1
-            skipped = self.width if input.startswith((little, big)) else 0
+            order = 0 if data.startswith(little) else 1
+            skipped = self.width if data.startswith((little, big)) else 0
             codec = getattr(codecs, self.names[order].replace("-", "_") + "_decode")
             self._decode = codec
-        text, used = self._decode(input[skipped:], errors, final)
+        text, used = self._decode(data[skipped:], errors, final)
         return text, skipped + used
 
 
