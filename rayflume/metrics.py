@@ -24,6 +24,7 @@ Name = Literal[
     "BytesReceivedCount",
     "EventFilteredCount",
     "RequestRejectedCount",
+    "DatagramDroppedCount",
     "ChannelSize",
     "ChannelCapacity",
     "ChannelFillPercentage",
@@ -95,6 +96,9 @@ METRICS: dict[Name, Metric] = {
     "EventFilteredCount": Metric("counter", "rows", "rows that interceptors dropped"),
     "RequestRejectedCount": Metric(
         "counter", "requests", "requests answered with a 4xx or 5xx status"
+    ),
+    "DatagramDroppedCount": Metric(
+        "counter", "datagrams", "datagrams the kernel dropped before a source read them"
     ),
     "ChannelSize": Metric("gauge", "rows", "rows in the channel that are not committed"),
     "ChannelCapacity": Metric("gauge", "rows", "rows the channel may hold"),
