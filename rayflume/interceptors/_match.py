@@ -19,7 +19,6 @@ from rayflume.regexes import Hazard, JavaRegex, Replacement
 
 _ENDS = ("\n", "\r", "\x85", "\u2028", "\u2029")
 _OTHER_ENDS = r"[\r\x{85}\x{2028}\x{2029}]"
-_NOT_ASCII = r"[^\x00-\x7f]"
 
 _log = logging.getLogger(__name__)
 
@@ -37,10 +36,12 @@ class Matcher:
         regex = JavaRegex.compile(pattern)
         return Matcher(regex, regex.re2 if _is_re2(regex.re2) else "")
 
-    def warn(self, part: str) -> None:
-        """Tell the log if this pattern is slow."""
-        if not self.re2:
-            why = self.regex.why or "no room for a pattern that large"
+    def warn(self, part: str, *, replaces: bool = False) -> None:
+        """Tell the log if this pattern is slow. `replaces`: it is for `replaced`."""
+        why = self.regex.why or ("" if self.re2 else "no room for a pattern that large")
+        if replaces and self.regex.nullable:
+            why = why or "another idea of replacing what may be empty"
+        if why:
             text = "%s: the pattern %.200r is matched row by row, for RE2 has %s; that is slow"
             _log.warning(text, part, self.regex.pattern, why)
 
@@ -82,12 +83,11 @@ class Matcher:
     def replaced(self, text: pa.StringArray, by: Replacement) -> pa.StringArray:
         """Every match replaced."""
         re2 = by.re2
-        slow_only = self.regex.nullable or re2 is None
         return self._split(
             text,
             lambda rows: pc.replace_substring_regex(rows, self.re2, re2),
-            lambda rows: pa.array([self.regex.replace_all(row, by) for row in rows], text.type),
-            slow_only=slow_only,
+            lambda rows: pa.array([self.regex.replace_all(row, by) for row in rows], pa.string()),
+            slow_only=self.regex.nullable or re2 is None,
         )
 
     def _split(

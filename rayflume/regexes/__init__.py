@@ -1,4 +1,4 @@
-"""Java's regular expressions, and what they are in RE2 and in Python.
+r"""Java's regular expressions, and what they are in RE2 and in Python.
 
 Flume's options hold patterns of `java.util.regex.Pattern` (Java 8 to 18). `JavaRegex` reads one and
 writes it down anew twice: for RE2, which Arrow runs over whole columns, and for Python's `regex`,
@@ -79,5 +79,5 @@ class JavaRegex:
         return "".join([*pieces, text[copied:]])
 
     def replacement(self, text: str) -> Replacement:
-        """Java's replacement text (`$1`, `${name}`, `\\$`). Raises ValueError with a sentence."""
+        r"""Java's replacement text (`$1`, `${name}`, `\$`). Raises ValueError with a sentence."""
         return parse_replacement(text, self.groups, dict(self.names))

@@ -51,13 +51,14 @@ def _range(reader: Reader, flags: frozenset[str]) -> sets.Ranges:
     first = _one(reader, flags)
     if not isinstance(first, str):
         return first
-    last: str | sets.Ranges = first
+    last = first
     following = reader.text[reader.at + 1 : reader.at + 2]
     if reader.peek() == "-" and following and following not in "[]":
         reader.at += 1
-        last = _one(reader, flags)
-        if not isinstance(last, str):
+        end = _one(reader, flags)
+        if not isinstance(end, str):
             raise ValueError("a range ends in a set of characters")
+        last = end
     if ord(last) < ord(first):
         raise ValueError(f"the range `{first}-{last}` ends before it begins")
     found = ((ord(first), ord(last)),)

@@ -39,7 +39,7 @@ class Reader:
         return found
 
     def quoted(self) -> str:
-        """What stands before the next `\\E`, or the rest."""
+        r"""What stands before the next `\E`, or the rest."""
         end = self.text.find("\\E", self.at)
         found = self.text[self.at : end if end >= 0 else None]
         self.at = len(self.text) if end < 0 else end + 2

@@ -121,8 +121,8 @@ class _Parser:
                 self.reader.at = switch.end()
                 flags = _switched(flags, switch)
                 continue
-            for atom in self.atoms(flags, depth):
-                branches[-1].append(self.repeated(atom, flags))
+            atoms = self.atoms(flags, depth)
+            branches[-1] += [*atoms[:-1], *(self.repeated(atom, flags) for atom in atoms[-1:])]
         nodes = [_sequence(branch) for branch in branches]
         return Node(
             _joined([node.re2 for node in nodes], "|"),
@@ -133,7 +133,7 @@ class _Parser:
         )
 
     def atoms(self, flags: frozenset[str], depth: int) -> list[Node]:
-        """The next construct without its quantifier; several for a `\\Q...\\E`, none if empty."""
+        r"""The next construct without its quantifier; several for a `\Q...\E`, none if empty."""
         reader = self.reader
         char = reader.peek()
         if char == "(":
@@ -184,7 +184,9 @@ class _Parser:
             made = self.lacks(python, "no possessive quantifiers", nullable)
         elif node.nullable and node.captures and count != "?":
             # What such a group holds at the end differs from engine to engine.
-            made = self.lacks(python, "another idea of a repeated group that may be empty", nullable)
+            made = self.lacks(
+                python, "another idea of a repeated group that may be empty", nullable
+            )
         else:
             re2 = None if node.re2 is None else f"(?:{node.re2}){count}{found['way']}"
             made = Node(re2, python, nullable)

@@ -20,12 +20,21 @@ class Replacement:
 
     @property
     def re2(self) -> str | None:
-        """As RE2 rewrites (`\\1`); None for a group beyond its ninth."""
+        r"""As RE2 rewrites (`\1`); None for a group beyond its ninth."""
         if any(isinstance(part, int) and part > _GROUPS_OF_RE2 for part in self.parts):
             return None
         return "".join(
             f"\\{part}" if isinstance(part, int) else part.replace("\\", "\\\\")
             for part in self.parts
+        )
+
+    def in_ascii(self) -> Replacement:
+        """With `?` for every character beyond ASCII."""
+        return Replacement(
+            tuple(
+                part.encode("ascii", "replace").decode() if isinstance(part, str) else part
+                for part in self.parts
+            )
         )
 
     def of(self, match: regex.Match[str]) -> str:

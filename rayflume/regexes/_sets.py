@@ -106,14 +106,14 @@ _SHORT: dict[str, Ranges] = {
 
 
 def shorthand(letter: str, unicode: bool) -> Ranges:
-    """`\\d` and its like; the capital letter is everything else. `unicode`: with `(?U)`."""
+    r"""`\d` and its like; the capital letter is everything else. `unicode`: with `(?U)`."""
     name = letter.lower()
     found = _scanned(_UNICODE[name]) if unicode and name in _UNICODE else _SHORT[name]
     return negated(found) if letter.isupper() else found
 
 
 def property_set(name: str, unicode: bool) -> Ranges:
-    """`\\p{name}`. Raises ValueError for a name that is not known."""
+    r"""`\p{name}`. Raises ValueError for a name that is not known."""
     if name in _ASCII and not unicode:
         return _ascii(name)
     if name in _OF_JAVA:
