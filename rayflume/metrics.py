@@ -71,7 +71,9 @@ METRICS: dict[Name, Metric] = {
     "ChannelWriteFail": Metric("counter", "errors", "puts that were answered with full or closed"),
     "OpenConnectionCount": Metric("gauge", "connections", "open connections of a server source"),
     "BytesReceivedCount": Metric("counter", "bytes", "bytes a source read"),
-    "EventFilteredCount": Metric("counter", "rows", "rows that interceptors dropped"),
+    "EventFilteredCount": Metric(
+        "counter", "rows", "rows that interceptors dropped, or that a selector has no channel for"
+    ),
     "RequestRejectedCount": Metric(
         "counter", "requests", "requests answered with a 4xx or 5xx status"
     ),

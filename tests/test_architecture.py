@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "completeness": set(),
     "kernels": set(),
     "regexes": set(),
+    "hashes": {"kernels"},
     "schema": {"errors"},
     "component": {"errors", "clock", "metrics", "threads"},
     "interfaces": {"batch", "completeness"},
@@ -57,11 +58,11 @@ MAY_IMPORT = {
     "markers": CONTRACTS,
     "sources": CONTRACTS | {"lake", "regexes"},  # dead letters are read from a lake
     "interceptors": CONTRACTS | {"regexes"},
-    "selectors": CONTRACTS,
+    "selectors": CONTRACTS | {"hashes"},
     "channels": CONTRACTS | {"journal"},
     "formats": CONTRACTS | {"kernels"},
     "sinks": CONTRACTS | {"lake", "table", "tombstones"},
-    "maintenance": CONTRACTS | {"kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
+    "maintenance": CONTRACTS | {"hashes", "kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
     "config": CONTRACTS,
     "flume": CONTRACTS | {"config", "regexes"},
     "agent": CONTRACTS
