@@ -32,9 +32,9 @@ MORE_PARAMETERS = {
     "rayflume/cli/journal.py:deliveries": 6,
 }
 
-GROUND = {"errors", "clock", "threads", "units", "metrics", "naming", "ranges"}
+GROUND = {"charsets", "errors", "clock", "threads", "units", "metrics", "naming", "ranges"}
 CONTRACTS = GROUND | {
-    "batch", "completeness", "schema", "component", "interfaces", "dead_letters",
+    "batch", "completeness", "schema", "component", "interfaces", "dead_letters", "transcode",
 }  # fmt: skip
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "component": {"errors", "clock", "metrics", "threads"},
     "interfaces": {"batch", "completeness"},
     "dead_letters": {"batch"},
+    "transcode": {"batch"},
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,
     "lake": CONTRACTS,
