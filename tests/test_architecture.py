@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "delivery": CONTRACTS,
     "flow": CONTRACTS | {"delivery"},
     "markers": CONTRACTS,
-    "sources": CONTRACTS | {"lake", "regexes"},  # dead letters are read from a lake
+    "sources": CONTRACTS | {"kernels", "lake", "regexes"},  # dead letters are read from a lake
     "interceptors": CONTRACTS | {"regexes"},
     "selectors": CONTRACTS | {"hashes"},
     "channels": CONTRACTS | {"journal"},
