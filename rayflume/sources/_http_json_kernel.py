@@ -34,7 +34,7 @@ def lines_of_events(data: NDArray[np.uint8], lines: NDArray[np.uint8]) -> int:
                 escaped = True
             elif byte == _QUOTE:
                 in_text = False
-        elif byte == _FEED or byte == _RETURN:
+        elif byte in (_FEED, _RETURN):
             lines[at] = _BLANK
         elif depth > 0:
             if byte == _QUOTE:
@@ -45,7 +45,7 @@ def lines_of_events(data: NDArray[np.uint8], lines: NDArray[np.uint8]) -> int:
                     return -1
             elif byte == _OBJECT_END:
                 depth -= 1
-            elif byte == _LIST or byte == _LIST_END:
+            elif byte in (_LIST, _LIST_END):
                 return -1
         elif byte == _OBJECT:
             if place != _FIRST and place != _NEXT:
@@ -56,7 +56,7 @@ def lines_of_events(data: NDArray[np.uint8], lines: NDArray[np.uint8]) -> int:
             lines[at], place = _FEED, _NEXT
         elif byte == _LIST and place == _BEGIN:
             lines[at], place = _BLANK, _FIRST
-        elif byte == _LIST_END and (place == _FIRST or place == _BETWEEN):
+        elif byte == _LIST_END and (place in (_FIRST, _BETWEEN)):
             lines[at], place = _FEED, _END
         elif byte != _BLANK and byte != _TAB:
             return -1
