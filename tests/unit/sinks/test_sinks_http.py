@@ -67,7 +67,9 @@ def test_the_code_wins_over_the_group_and_that_over_the_default(
 
 
 @contextmanager
-def sink(target: HttpTarget, metrics: Metrics | None = None, **options: object) -> Iterator[HttpSink]:
+def sink(
+    target: HttpTarget, metrics: Metrics | None = None, **options: object
+) -> Iterator[HttpSink]:
     context = Context("agent", "out", ManualClock(), metrics or Metrics(), Path.cwd())
     made = Http.model_validate({"endpoint": target.url, **options}).build(context)
     made.open()
@@ -133,7 +135,9 @@ def test_what_was_under_way_beside_a_rollback_is_not_sent_twice() -> None:
             with pytest.raises(StorageUnavailable):
                 deliver(made, 1, rows(50))
             deliver(made, 2, rows(50))
-    assert sorted(target.bodies, key=int) == sorted([*(b"%d" % i for i in range(50)), b"3"], key=int)
+    assert sorted(target.bodies, key=int) == sorted(
+        [*(b"%d" % i for i in range(50)), b"3"], key=int
+    )
 
 
 def test_a_rollback_without_backoff_is_tried_again_at_once() -> None:
