@@ -117,9 +117,9 @@ def test_s2_a_blob_is_cut_and_a_request_beyond_its_limit_refused() -> None:
 
 
 def test_parameters_belong_to_blobs() -> None:
-    with pytest.raises(OptionError, match="only `handler: blob`"):
-        with serving(handler="json", mandatory_parameters=["id"]):
-            pass
+    refused = pytest.raises(OptionError, match="only `handler: blob`")
+    with refused, serving(handler="json", mandatory_parameters=["id"]):
+        pass
 
 
 # -- columns ---------------------------------------------------------------------------------------
@@ -146,20 +146,20 @@ def some_events(chance: random.Random) -> str:
     def event() -> str:
         fields = []
         if chance.random() < 0.9:
-            text = '"%s"' % (chance.choice(TEXTS) * chance.randrange(4))
+            text = f'"{chance.choice(TEXTS) * chance.randrange(4)}"'
             fields.append('"body":' + chance.choice([text, text, "null"]))
         if chance.random() < 0.9:
             pairs = [
-                '"%s":%s' % (name, chance.choice(['"%s"' % chance.choice(TEXTS), "null"]))
+                f'"{name}":' + chance.choice([f'"{chance.choice(TEXTS)}"', "null"])
                 for name in names
                 if chance.random() < 0.8
             ]
-            fields.append('"headers":' + chance.choice(["{ %s }" % ",".join(pairs), "null"]))
+            fields.append('"headers":' + chance.choice(["{ " + ",".join(pairs) + " }", "null"]))
         chance.shuffle(fields)
-        return "{%s}" % chance.choice([",", " , ", "\n,"]).join(fields)
+        return "{" + chance.choice([",", " , ", "\n,"]).join(fields) + "}"
 
     events = chance.choice([",", ", ", ",\n"]).join(event() for _ in range(chance.randrange(9)))
-    text = chance.choice(["[%s]", " [ %s ]\n"]) % events
+    text = chance.choice([f"[{events}]", f" [ {events} ]\n"])
     if chance.random() < 0.3:
         at = chance.randrange(len(text))
         text = text[:at] + chance.choice('"{}[],1\\ \n') + text[at + 1 :]
