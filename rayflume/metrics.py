@@ -93,7 +93,9 @@ METRICS: dict[Name, Metric] = {
     "GenericProcessingFail": Metric("counter", "errors", "other failures of a source"),
     "OpenConnectionCount": Metric("gauge", "connections", "open connections of a server source"),
     "BytesReceivedCount": Metric("counter", "bytes", "bytes a source read"),
-    "EventFilteredCount": Metric("counter", "rows", "rows that interceptors dropped"),
+    "EventFilteredCount": Metric(
+        "counter", "rows", "rows that interceptors dropped, or that a selector has no channel for"
+    ),
     "RequestRejectedCount": Metric(
         "counter", "requests", "requests answered with a 4xx or 5xx status"
     ),
