@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "batch": set(),
     "completeness": set(),
     "kernels": set(),
+    "spans": {"batch"},
     "schema": {"errors"},
     "component": {"errors", "clock", "metrics", "threads"},
     "interfaces": {"batch", "completeness"},
@@ -54,11 +55,12 @@ MAY_IMPORT = {
     "delivery": CONTRACTS,
     "flow": CONTRACTS | {"delivery"},
     "markers": CONTRACTS,
-    "sources": CONTRACTS | {"lake"},  # dead letters are read from a lake
+    # dead letters are read from a lake, syslog by machine code
+    "sources": CONTRACTS | {"lake", "kernels", "spans"},
     "interceptors": CONTRACTS,
     "selectors": CONTRACTS,
     "channels": CONTRACTS | {"journal"},
-    "formats": CONTRACTS | {"kernels"},
+    "formats": CONTRACTS | {"kernels", "spans"},
     "sinks": CONTRACTS | {"lake", "table", "tombstones"},
     "maintenance": CONTRACTS | {"kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
     "config": CONTRACTS,
