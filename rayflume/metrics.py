@@ -17,10 +17,12 @@ Name = Literal[
     "AppendBatchAcceptedCount",
     "EventReadFail",
     "ChannelWriteFail",
+    "GenericProcessingFail",
     "OpenConnectionCount",
     "BytesReceivedCount",
     "EventFilteredCount",
     "RequestRejectedCount",
+    "DatagramDroppedCount",
     "ChannelSize",
     "ChannelCapacity",
     "ChannelFillPercentage",
@@ -69,11 +71,15 @@ METRICS: dict[Name, Metric] = {
     "AppendBatchAcceptedCount": Metric("counter", "batches", "batches all required channels took"),
     "EventReadFail": Metric("counter", "errors", "failed reads of a source"),
     "ChannelWriteFail": Metric("counter", "errors", "puts that were answered with full or closed"),
+    "GenericProcessingFail": Metric("counter", "errors", "other failures of a source"),
     "OpenConnectionCount": Metric("gauge", "connections", "open connections of a server source"),
     "BytesReceivedCount": Metric("counter", "bytes", "bytes a source read"),
     "EventFilteredCount": Metric("counter", "rows", "rows that interceptors dropped"),
     "RequestRejectedCount": Metric(
         "counter", "requests", "requests answered with a 4xx or 5xx status"
+    ),
+    "DatagramDroppedCount": Metric(
+        "counter", "datagrams", "datagrams the kernel dropped before a source read them"
     ),
     "ChannelSize": Metric("gauge", "rows", "rows in the channel that are not committed"),
     "ChannelCapacity": Metric("gauge", "rows", "rows the channel may hold"),
