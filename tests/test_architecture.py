@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "batch": set(),
     "completeness": set(),
     "kernels": set(),
+    "regexes": set(),
     "spans": {"batch"},
     "schema": {"errors"},
     "component": {"errors", "clock", "metrics", "threads"},
@@ -56,15 +57,15 @@ MAY_IMPORT = {
     "flow": CONTRACTS | {"delivery"},
     "markers": CONTRACTS,
     # dead letters are read from a lake, syslog by machine code
-    "sources": CONTRACTS | {"lake", "kernels", "spans"},
-    "interceptors": CONTRACTS,
+    "sources": CONTRACTS | {"lake", "kernels", "regexes", "spans"},
+    "interceptors": CONTRACTS | {"regexes"},
     "selectors": CONTRACTS,
     "channels": CONTRACTS | {"journal"},
     "formats": CONTRACTS | {"kernels", "spans"},
     "sinks": CONTRACTS | {"lake", "table", "tombstones"},
     "maintenance": CONTRACTS | {"kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
     "config": CONTRACTS,
-    "flume": CONTRACTS | {"config"},
+    "flume": CONTRACTS | {"config", "regexes"},
     "agent": CONTRACTS
     | {"flow", "markers", "delivery", "config", "flume", "journal", "lake", "maintenance", "table"},
     "cli": CONTRACTS
