@@ -1,0 +1,183 @@
+"""What the three syslog sources have in common: options, lines to events, and the servers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import AfterValidator, BeforeValidator
+
+from rayflume.batch import EventBatch, Header
+from rayflume.clock import Clock
+from rayflume.component import Component, Context, option
+from rayflume.interfaces import Ingest, StreamPosition
+from rayflume.sources._host_names import HostNames
+from rayflume.sources._line_protocol import LineSettings, Received
+from rayflume.sources._log_limit import LogLimit
+from rayflume.sources._syslog import STATUS, Encoded, Rules, SyslogReader, kept_fields
+from rayflume.sources._tcp_server import TcpSource
+from rayflume.sources._udp_server import UdpSource
+from rayflume.units import zone_of
+
+LOCAL = "local"
+UTF8 = "utf-8"
+_COUNTED = r"\A[1-9][0-9]{0,5} <[0-9]{1,5}>"
+"""How a message of RFC 6587's octet counting begins."""
+
+
+def _kept_text(value: object) -> object:
+    """A list of words, or YAML's true and false, as Flume's text."""
+    if isinstance(value, bool):
+        return "all" if value else "none"
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        return " ".join(value)
+    return value
+
+
+def _known_zone(value: str) -> str:
+    if value == LOCAL:
+        return value
+    try:
+        zone_of(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"unknown time zone {value!r}; write local, UTC or Europe/Oslo") from None
+    return value
+
+
+KeptFields = Annotated[str, BeforeValidator(_kept_text)]
+Zone = Annotated[str, AfterValidator(_known_zone)]
+
+
+class SyslogOptions(Component):
+    """Of all syslog sources."""
+
+    keep_fields: KeptFields = option(
+        "Parts of the message that stay in the body besides its text: `none`, `all` (the body is"
+        " the whole line), or some of priority, version, timestamp and hostname.",
+        default="none",
+        example=["timestamp", "hostname"],
+    )
+    time_zone: Zone = option(
+        "Zone of times that name none, as those of RFC 3164; `local` is that of the agent's"
+        " process.",
+        default=LOCAL,
+        example="Europe/Oslo",
+    )
+    client_ip_header: str = option(
+        "Header that gets the sender's IP address; empty: none.",
+        default="",
+        example="ip",
+    )
+    client_hostname_header: str = option(
+        "Header that gets the name of the sender's host, looked up backwards (its address, if it"
+        " has none); empty: none. A resolver that is slow slows the source down.",
+        default="",
+        example="hostname",
+    )
+
+    def rules(self, *, by_hand: bool) -> Rules:
+        keep_all, words = kept_fields(self.keep_fields)
+        zone = "" if self.time_zone == LOCAL else self.time_zone
+        return Rules(by_hand=by_hand, keep=words, keep_all=keep_all, zone=zone)
+
+    def client_headers(self) -> ClientHeaders:
+        return ClientHeaders(self.client_ip_header, self.client_hostname_header)
+
+
+@dataclass(frozen=True)
+class ClientHeaders:
+    """Headers that say who sent a message; "" for those that are not wanted."""
+
+    ip: str = ""
+    hostname: str = ""
+    port: str = ""
+
+    def of(self, received: Received, names: HostNames) -> dict[str, Header]:
+        peers, headers = received.peers, dict[str, Header]()
+        if self.ip:
+            headers[self.ip] = received.header([peer.address for peer in peers])
+        if self.hostname:
+            hosts = [names.name_of(peer.address) or peer.address for peer in peers]
+            headers[self.hostname] = received.header(hosts)
+        if self.port:
+            headers[self.port] = received.header([str(peer.local_port) for peer in peers])
+        return headers
+
+
+@dataclass
+class SyslogEvents:
+    """A LineProtocol: each line that is not empty is an event. `charset` is that of ports that
+    `charsets` does not name, by Python's names.
+    """
+
+    rules: Rules
+    clients: ClientHeaders
+    clock: Clock
+    source: str
+    charset: str = UTF8
+    charsets: Mapping[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._reader = SyslogReader(self.rules)
+        self._names = HostNames(self.clock)
+        self._log = LogLimit(self.source, self.clock)
+
+    def prepare(self) -> None:
+        """Load the machine code. Blocks, for seconds when it must be made."""
+        self._reader.prepare()
+
+    def events(self, received: Received) -> EventBatch:
+        body, headers = self._reader.read(
+            received.body, self.clock.now_ms(), received.cut, self._encoded(received)
+        )
+        if STATUS in headers:
+            self._warn_of_counts(received.body, headers[STATUS])
+        headers.update(self.clients.of(received, self._names))
+        batch = EventBatch(body, headers)
+        filled = pc.greater(pc.binary_length(received.body), 0)
+        return batch if pc.all(filled).as_py() is not False else batch.filter(filled)
+
+    def _encoded(self, received: Received) -> Sequence[Encoded]:
+        if {self.charset, *self.charsets.values()} == {UTF8}:
+            return ()
+        charsets = [self.charsets.get(peer.local_port, self.charset) for peer in received.peers]
+        of_row = np.repeat(np.array(charsets), received.rows)
+        return [Encoded(name, of_row == name) for name in sorted(set(charsets) - {UTF8})]
+
+    def _warn_of_counts(self, lines: pa.BinaryArray, status: Header) -> None:
+        invalid = lines if isinstance(status, str) else lines.filter(status.is_valid())
+        if pc.any(pc.match_substring_regex(invalid, _COUNTED)).as_py():
+            self._log.warning(
+                "messages begin with their length (octet counting, RFC 6587) and are marked"
+                " Invalid; let the sender end each with a newline instead"
+            )
+
+
+class SyslogTcpSource(TcpSource):
+    """A ServerSource of syslog messages."""
+
+    def __init__(self, settings: LineSettings, events: SyslogEvents, context: Context) -> None:
+        super().__init__(settings, events, context)
+        self._events = events
+
+    def start(self, positions: Mapping[str, StreamPosition], ingest: Ingest) -> None:
+        """As of all listeners, with the machine code in memory before the first connection."""
+        self._events.prepare()
+        super().start(positions, ingest)
+
+
+class SyslogUdpSource(UdpSource):
+    """A ServerSource of syslog messages."""
+
+    def __init__(self, settings: LineSettings, events: SyslogEvents, context: Context) -> None:
+        super().__init__(settings, events, context)
+        self._events = events
+
+    def start(self, positions: Mapping[str, StreamPosition], ingest: Ingest) -> None:
+        """As of all listeners, with the machine code in memory before the first datagram."""
+        self._events.prepare()
+        super().start(positions, ingest)
