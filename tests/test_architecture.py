@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "completeness": set(),
     "kernels": set(),
     "regexes": set(),
+    "time_patterns": set(),
     "spans": {"batch"},
     "schema": {"errors"},
     "component": {"errors", "clock", "metrics", "threads"},
@@ -57,8 +58,8 @@ MAY_IMPORT = {
     "flow": CONTRACTS | {"delivery"},
     "markers": CONTRACTS,
     # dead letters are read from a lake, syslog by machine code
-    "sources": CONTRACTS | {"lake", "kernels", "regexes", "spans"},
-    "interceptors": CONTRACTS | {"regexes"},
+    "sources": CONTRACTS | {"lake", "kernels", "regexes", "spans", "time_patterns"},
+    "interceptors": CONTRACTS | {"regexes", "time_patterns"},
     "selectors": CONTRACTS,
     "channels": CONTRACTS | {"journal"},
     "formats": CONTRACTS | {"kernels", "spans"},

@@ -131,7 +131,7 @@ def test_uuids_do_not_repeat() -> None:
 
 def test_headers_are_removed_from_many_names_as_well() -> None:
     names = [f"h{i:03}" for i in range(HEADERS_MAX + 2)]
-    events: list[Event] = [(b"a", {name: "1" for name in names}), (b"b", {"h001": "2"}), (b"", {})]
+    events: list[Event] = [(b"a", dict.fromkeys(names, "1")), (b"b", {"h001": "2"}), (b"", {})]
     got = run("remove_header", {"matching": "h0.*"}, events)
     assert set(got[0][1]) == {name for name in names if not name.startswith("h0")}
     assert got[1:] == [(b"b", {}), (b"", {})]
