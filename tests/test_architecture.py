@@ -32,9 +32,9 @@ MORE_PARAMETERS = {
     "rayflume/cli/journal.py:deliveries": 6,
 }
 
-GROUND = {"errors", "clock", "threads", "units", "metrics", "naming", "ranges"}
+GROUND = {"charsets", "errors", "clock", "threads", "units", "metrics", "naming", "ranges"}
 CONTRACTS = GROUND | {
-    "batch", "completeness", "schema", "component", "interfaces", "dead_letters",
+    "batch", "completeness", "schema", "component", "interfaces", "dead_letters", "transcode",
 }  # fmt: skip
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
@@ -42,12 +42,14 @@ MAY_IMPORT = {
     "completeness": set(),
     "kernels": set(),
     "regexes": set(),
-    "time_patterns": set(),
+    "hashes": {"kernels"},
     "spans": {"batch"},
+    "time_patterns": set(),
     "schema": {"errors"},
     "component": {"errors", "clock", "metrics", "threads"},
     "interfaces": {"batch", "completeness"},
     "dead_letters": {"batch"},
+    "transcode": {"batch"},
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,
     "lake": CONTRACTS,
@@ -60,11 +62,11 @@ MAY_IMPORT = {
     # dead letters are read from a lake, syslog by machine code
     "sources": CONTRACTS | {"lake", "kernels", "regexes", "spans", "time_patterns"},
     "interceptors": CONTRACTS | {"regexes", "time_patterns"},
-    "selectors": CONTRACTS,
+    "selectors": CONTRACTS | {"hashes"},
     "channels": CONTRACTS | {"journal"},
     "formats": CONTRACTS | {"kernels", "spans"},
     "sinks": CONTRACTS | {"lake", "table", "tombstones"},
-    "maintenance": CONTRACTS | {"kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
+    "maintenance": CONTRACTS | {"hashes", "kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
     "config": CONTRACTS,
     "flume": CONTRACTS | {"config", "regexes"},
     "agent": CONTRACTS
@@ -81,6 +83,7 @@ MAY_IMPORT = {
 MAY_IMPORT_RAY = {
     "rayflume/agent/actors.py": "ray",
     "rayflume/agent/cluster.py": "ray",
+    "rayflume/agent/ray_metrics.py": "ray.util.metrics",
     "rayflume/agent/compact_tasks.py": "ray",  # tasks, not actors: no part of an agent
     "rayflume/agent/placement.py": "ray",  # cluster.py's other half
     "rayflume/cli/submit.py": "ray.job_submission",  # a client of the dashboard: HTTP, no actor

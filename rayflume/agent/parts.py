@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -118,6 +118,7 @@ def _sink(
 def _source(
     part: PartPlan, component: Component, context: Context, channels: Mapping[str, Channel]
 ) -> SourceRunner | ServerRunner:
+    context = replace(context, replay=str(getattr(component, "replay", "lossy")))
     interceptors = [component_of(plan).build(context) for plan in part.interceptors]
     selector = component_of(part.selector) if part.selector else lookup("selector", "replicating")()
     route = flow.Route(
@@ -213,6 +214,7 @@ class ChannelPart:
         self._opened = context.threads.event()
 
     def start(self) -> None:
+        self._context.metrics.set("StartTime", self._context.clock.now_ms())
         self._context.threads.start(self._context.part, self._open)
 
     def call(self, method: str, *args: Any) -> Any:  # noqa: ANN401
@@ -258,6 +260,7 @@ class ChannelPart:
     def stop(self) -> None:
         self._stopping.set()
         self.channel.close()
+        self._context.metrics.set("StopTime", self._context.clock.now_ms())
         if self._health.state != "failed":
             self._health = Health("stopped")
 
@@ -286,5 +289,9 @@ class ChannelPart:
             }
             if state.degraded:
                 status["last_error"] = f"degraded: {state.degraded[0]}"
-        status["metrics"] = dict(self._context.metrics.snapshot())
+        metrics, is_open = self._context.metrics, self._health.state == "running"
+        metrics.set("Open", int(is_open))
+        metrics.set("Closed", int(not is_open))
+        metrics.set("Unhealthy", int(self._health.state == "failed" or bool(status["last_error"])))
+        status["metrics"] = dict(metrics.snapshot())
         return status

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from rayflume.batch import EventBatch
+from rayflume.charsets import Charset
 from rayflume.component import Component, Context, component, option
 from rayflume.interceptors._charset import (
     decode_value,
@@ -44,23 +44,12 @@ class SearchReplace(Component):
         default="",
         example="$1***",
     )
-    charset: str = option(
-        "Character set of the bodies, by any name that Python knows. One with several bytes to a "
-        "character, other than UTF-8, is slow: bodies are decoded row by row.",
-        default="UTF-8",
+    charset: Charset = option(
+        "Character set of the bodies. One with several bytes to a character, other than UTF-8, is "
+        "slow: bodies are decoded row by row.",
+        default="utf-8",
         example="ISO-8859-1",
     )
-
-    @field_validator("charset")
-    @classmethod
-    def _charset_is_known(cls, name: str) -> str:
-        try:
-            "a".encode(name)
-        except (LookupError, UnicodeError):
-            raise ValueError(
-                f"{name!r} is no character set; write one such as UTF-8, ISO-8859-1 or UTF-16"
-            ) from None
-        return name
 
     @model_validator(mode="after")
     def _groups_are_there(self) -> SearchReplace:
@@ -70,7 +59,7 @@ class SearchReplace(Component):
     def build(self, context: Context) -> SearchReplaceInterceptor:
         matcher = Matcher.of(self.search_pattern)
         by = matcher.regex.replacement(self.replace_string)
-        charset = codecs.lookup(self.charset).name
+        charset = self.charset
         if charset == "ascii":
             # All its bytes are those of ISO-8859-1, and the others can stay what they are.
             by, charset = by.in_ascii(), "iso8859-1"

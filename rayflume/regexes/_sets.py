@@ -92,10 +92,8 @@ def folded(given: Ranges) -> Ranges:
 
 TERMINATORS = ranges([(10, 10), (13, 13), (0x85, 0x85), (0x2028, 0x2029)])
 VERTICAL = ranges([(10, 13), (0x85, 0x85), (0x2028, 0x2029)])
-_HORIZONTAL = ranges(
-    [(9, 9), (32, 32), (0xA0, 0xA0), (0x1680, 0x1680), (0x180E, 0x180E)]
-    + [(0x2000, 0x200A), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000)]
-)
+_HORIZONTAL = ranges((ord(c), ord(c)) for c in "\t \xa0\u1680\u180e\u202f\u205f\u3000")
+_HORIZONTAL = ranges((*_HORIZONTAL, (0x2000, 0x200A)))
 _SHORT: dict[str, Ranges] = {
     "d": ranges([(48, 57)]),
     "s": ranges([(9, 13), (32, 32)]),

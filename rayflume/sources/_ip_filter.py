@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from fnmatch import translate
 from typing import TypeAlias
 
+from rayflume.errors import OptionError
+
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 HostName: TypeAlias = Callable[[str], str]
 """Address -> the name of its host, "" when it has none. May block."""
@@ -63,6 +65,14 @@ def parse_rules(rules: Iterable[str]) -> IpFilter | None:
     """One filter of all rules, None for no rules. Raises ValueError, with what is right."""
     parsed = tuple(_parse(rule.strip()) for rule in rules if rule.strip())
     return IpFilter(parsed) if parsed else None
+
+
+def address_rules(rules: Iterable[str]) -> IpFilter | None:
+    """As parse_rules, for those who do not look up names. Raises OptionError."""
+    found = parse_rules(rules)
+    if found is not None and found.asks_names:
+        raise OptionError("ip_filter_rules: names are not looked up here; write ip rules")
+    return found
 
 
 def _parse(text: str) -> _Rule:

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator
 
 from rayflume.component import Component, Context, option
 from rayflume.errors import OptionError
-from rayflume.sources._ip_filter import IpFilter, parse_rules
+from rayflume.sources._ip_filter import IpFilter, address_rules, parse_rules
 from rayflume.sources._line_protocol import ConnectionLimits, LineSettings, Listener
 from rayflume.sources._listening import is_loopback
 from rayflume.sources._stream import stream_prefix
@@ -139,10 +139,5 @@ class DatagramOptions(ListenOptions):
     )
 
     def ip_filter(self) -> IpFilter | None:
-        rules = super().ip_filter()
-        if rules is not None and rules.asks_names:
-            raise OptionError(
-                "ip_filter_rules: senders of datagrams are not looked up by name, for an address"
-                " there is easily forged; write ip rules"
-            )
-        return rules
+        # The address of a datagram is easily forged: each would be one more look-up.
+        return address_rules(self.ip_filter_rules)

@@ -29,6 +29,7 @@ from rayflume.sources._tcp_connection import (
     Watch,
     overdue,
 )
+from rayflume.sources._tls import tls_facts
 
 _SWEEP_MS = 250
 _DRAIN_BYTES = 8 * 2**20
@@ -70,11 +71,8 @@ class TcpLoop:
     # -- for other threads
 
     def facts(self) -> dict[str, Json]:
-        tls = self._settings.tls
         return {
-            "tls": tls is not None,
-            "tls_expires": tls.expires if tls is not None else None,
-            "tls_error": (tls.last_error or None) if tls is not None else None,
+            **tls_facts(self._settings.tls),
             "connections": self._door.gate.open,
             "rejected": self._door.rejected,
             "unfinished_bytes": self._pending_bytes,

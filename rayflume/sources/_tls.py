@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from rayflume.interfaces import Json
 from rayflume.sources._tls_names import PROTOCOLS
 
 Clients: TypeAlias = Literal["none", "optional", "required"]
@@ -118,6 +119,13 @@ class ServerTls:
             except OSError:
                 found.append((0, 0, 0))
         return found
+
+
+def tls_facts(tls: ServerTls | None) -> dict[str, Json]:
+    """What status shows of it."""
+    if tls is None:
+        return {"tls": False}
+    return {"tls": True, "tls_expires": tls.expires, "tls_error": tls.last_error or None}
 
 
 def names_of(certificate: Mapping[str, object]) -> Iterator[str]:

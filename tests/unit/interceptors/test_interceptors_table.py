@@ -165,8 +165,8 @@ def test_of_a_slow_pattern_the_log_hears_once(caplog: pytest.LogCaptureFixture) 
         ("remove_header", {}, "it removes nothing"),
         ("search_replace", {}, "Field required"),
         ("search_replace", {"search_pattern": "a", "replace_string": "$1"}, "0 groups"),
-        ("search_replace", {"search_pattern": "a", "charset": "klingon"}, "no character set"),
-        ("search_replace", {"search_pattern": "a", "charset": "zlib"}, "no character set"),
+        ("search_replace", {"search_pattern": "a", "charset": "klingon"}, "unknown character set"),
+        ("search_replace", {"search_pattern": "a", "charset": "zlib"}, "unknown character set"),
         ("uuid", {"header_name": ""}, "at least 1 character"),
     ],
 )

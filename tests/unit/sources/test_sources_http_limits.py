@@ -100,7 +100,7 @@ def test_s11_tls_from_1_2_on(tmp_path: Path) -> None:
     built = Http(port=0, **files).build(context())
     tls_context = built._settings.tls
     assert tls_context is not None
-    assert tls_context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert tls_context.context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def test_s11_unusable_certificates_are_option_errors(tmp_path: Path) -> None:
