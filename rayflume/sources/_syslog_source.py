@@ -9,19 +9,21 @@ from typing import Annotated
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from rayflume.batch import EventBatch, Header
 from rayflume.clock import Clock
 from rayflume.component import Component, Context, option
 from rayflume.interfaces import Ingest, StreamPosition
+from rayflume.regexes.columns import Matcher
 from rayflume.sources._host_names import HostNames
 from rayflume.sources._line_protocol import LineSettings, Received
 from rayflume.sources._log_limit import LogLimit
 from rayflume.sources._syslog import STATUS, Encoded, Rules, SyslogReader, kept_fields
+from rayflume.sources._syslog_format import CustomFormat, TimeForm
 from rayflume.sources._tcp_server import TcpSource
 from rayflume.sources._udp_server import UdpSource
-from rayflume.units import zone_of
+from rayflume.units import local_zone, zone_of
 
 LOCAL = "local"
 UTF8 = "utf-8"
@@ -79,13 +81,73 @@ class SyslogOptions(Component):
         example="hostname",
     )
 
-    def rules(self, *, by_hand: bool) -> Rules:
+    def rules(self, *, by_hand: bool = False, custom: CustomFormat | None = None) -> Rules:
         keep_all, words = kept_fields(self.keep_fields)
         zone = "" if self.time_zone == LOCAL else self.time_zone
-        return Rules(by_hand=by_hand, keep=words, keep_all=keep_all, zone=zone)
+        return Rules(by_hand=by_hand, keep=words, keep_all=keep_all, zone=zone, custom=custom)
 
     def client_headers(self) -> ClientHeaders:
         return ClientHeaders(self.client_ip_header, self.client_hostname_header)
+
+
+class MessageFormat(BaseModel):
+    """A form of messages besides those of the RFCs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    regex: str = option(
+        "Expression (Java's) that fits a whole message; its groups are, in this order, priority,"
+        " version, time, host and text. It is tried first, on messages that begin with a priority.",
+        example=r"<(\d+)>()(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (\S+) (.*)",
+    )
+    search: str = option(
+        "Expression (Java's) that is replaced in the time before it is read.", default=""
+    )
+    replace: str = option("What `search` is replaced by; `$1` is its first group.", default="")
+    date_format: str = option(
+        "Form of the time in the letters of Java's SimpleDateFormat: y M d D H k h K a m s S Z E;"
+        " other text in single quotes. Without a year it is found as for RFC 3164. Absent: such"
+        " messages get no `timestamp`.",
+        default="",
+        example="yyyy-MM-dd HH:mm:ss",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> MessageFormat:
+        self.compiled("UTC", 2000)
+        if self.replace and not self.search:
+            raise ValueError("`replace` needs a `search`")
+        return self
+
+    def compiled(self, zone: str, this_year: int) -> CustomFormat:
+        """Raises ValueError with a sentence for what is no expression or pattern."""
+        matcher = CustomFormat.matcher_of(self.regex)
+        if not self.date_format:
+            return CustomFormat(matcher)
+        pattern, yearless = TimeForm.compile(self.date_format, zone, this_year)
+        if not self.search:
+            return CustomFormat(matcher, TimeForm(pattern, yearless))
+        search = Matcher.of(self.search)
+        replacement = search.regex.replacement(self.replace)
+        return CustomFormat(matcher, TimeForm(pattern, yearless, search, replacement))
+
+
+class FormatOptions(SyslogOptions):
+    """Of the syslog sources that know a form of the user's own."""
+
+    format: MessageFormat | None = option(
+        "A form of messages besides those of the RFCs.", default=None
+    )
+
+    def rules_of(self, context: Context) -> Rules:
+        """Times of the form that name no zone are of `time_zone`."""
+        if self.format is None:
+            return self.rules()
+        zone = local_zone() if self.time_zone == LOCAL else self.time_zone
+        this_year = int(np.datetime64(context.clock.now_ms(), "ms").astype("M8[Y]").item().year)
+        custom = self.format.compiled(zone, this_year)
+        custom.matcher.warn(context.part)
+        return self.rules(custom=custom)
 
 
 @dataclass(frozen=True)

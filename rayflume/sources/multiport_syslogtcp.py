@@ -81,7 +81,7 @@ class MultiportSyslogtcp(SyslogOptions, ConnectionOptions, TlsOptions):
         default="127.0.0.1",
     )
     event_size: ByteSize = option(
-        "Longest message in bytes. Flume's default is 2500.", default=64 * 2**10, ge=10, le=2**28
+        "Longest message in bytes. Flume's default is 2500.", default=64 * 2**10, ge=1, le=2**28
     )
     port_header: str = option(
         "Header that gets the port a message came to; empty: none.", default="", example="port"

@@ -8,13 +8,13 @@ from typing import ClassVar, Literal
 from rayflume.component import Context, component, option
 from rayflume.sources._line_protocol import Listener
 from rayflume.sources._listen_options import ConnectionOptions
-from rayflume.sources._syslog_source import SyslogEvents, SyslogOptions, SyslogTcpSource
+from rayflume.sources._syslog_source import FormatOptions, SyslogEvents, SyslogTcpSource
 from rayflume.sources._tls_options import TlsOptions
 from rayflume.units import ByteSize
 
 
 @component
-class Syslogtcp(SyslogOptions, ConnectionOptions, TlsOptions):
+class Syslogtcp(FormatOptions, ConnectionOptions, TlsOptions):
     """Receive syslog messages of RFC 5424 and RFC 3164 by TCP, each ended by a newline.
 
     The body is the text of the message; what is before it becomes headers: `Facility` and
@@ -48,7 +48,7 @@ class Syslogtcp(SyslogOptions, ConnectionOptions, TlsOptions):
         default="127.0.0.1",
     )
     event_size: ByteSize = option(
-        "Longest message in bytes. Flume's default is 2500.", default=64 * 2**10, ge=10, le=2**28
+        "Longest message in bytes. Flume's default is 2500.", default=64 * 2**10, ge=1, le=2**28
     )
 
     def build(self, context: Context) -> SyslogTcpSource:
@@ -61,6 +61,6 @@ class Syslogtcp(SyslogOptions, ConnectionOptions, TlsOptions):
             tls=tls,
         )
         events = SyslogEvents(
-            self.rules(by_hand=False), self.client_headers(), context.clock, settings.source
+            self.rules_of(context), self.client_headers(), context.clock, settings.source
         )
         return SyslogTcpSource(settings, events, context)

@@ -8,12 +8,12 @@ from typing import ClassVar, Literal
 from rayflume.component import Context, component, option
 from rayflume.sources._line_protocol import Listener
 from rayflume.sources._listen_options import DatagramOptions
-from rayflume.sources._syslog_source import SyslogEvents, SyslogOptions, SyslogUdpSource
+from rayflume.sources._syslog_source import FormatOptions, SyslogEvents, SyslogUdpSource
 from rayflume.sources._udp_server import DATAGRAM_BYTES_MAX
 
 
 @component
-class Syslogudp(SyslogOptions, DatagramOptions):
+class Syslogudp(FormatOptions, DatagramOptions):
     """Receive syslog messages of RFC 5424 and RFC 3164 by UDP, one in each datagram (up to its
     first newline), with the headers of `syslogtcp`.
 
@@ -45,6 +45,6 @@ class Syslogudp(SyslogOptions, DatagramOptions):
             receive_buffer_bytes=self.receive_buffer,
         )
         events = SyslogEvents(
-            self.rules(by_hand=False), self.client_headers(), context.clock, settings.source
+            self.rules_of(context), self.client_headers(), context.clock, settings.source
         )
         return SyslogUdpSource(settings, events, context)

@@ -125,6 +125,111 @@ def test_other_invalid_messages_are_not_told(caplog: pytest.LogCaptureFixture) -
     assert caplog.text == ""
 
 
+# -- a form of the user's own ----------------------------------------------------------------------
+
+FORM = {
+    "regex": r"<(\d+)>()(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (\S+) (.*)",
+    "date_format": "yyyy-MM-dd HH:mm:ss",
+}
+YEARLESS = {
+    "regex": r"<(\d+)>(\d?)(\d\d \w{3} \d\d:\d\d:\d\d) (\S+) (.*)",
+    "date_format": "dd MMM HH:mm:ss",
+}
+JOINED = {"regex": r"<(\d+)>()(\S+) (\S+) (.*)", "search": "(.*)T(.*)", "replace": "$1 $2"}
+
+
+def read_form(
+    line: bytes, form: Mapping[str, str], keep: str = "none", zone: str = "UTC"
+) -> tuple[bytes, dict[str, str]]:
+    options = Syslogudp.model_validate(
+        {"port": 0, "format": form, "keep_fields": keep, "time_zone": zone}
+    )
+    protocol = SyslogEvents(
+        options.rules_of(context()), ClientHeaders(), ManualClock(NOW_MS), "part"
+    )
+    batch = protocol.events(received(b"other", line))
+    names = {name: values(batch, name)[1] for name in batch.header_names()}
+    body = batch.body.to_pylist()[1]
+    assert body is not None
+    return body, {name: value for name, value in names.items() if value is not None}
+
+
+OF_FORM = {"Facility": "1", "Severity": "5", "priority": "13", "host": "web"}
+
+
+@pytest.mark.parametrize(
+    ("line", "form", "body", "headers"),
+    [
+        (b"<13>2025-11-01 10:00:00 web m", FORM, b"m", {"timestamp": "1761991200000"}),
+        (b"<13>2025-11-01 10:00:00 web ", FORM, None, {"timestamp": "1761991200000"}),
+        (b"<13>2025-02-30 10:00:00 web m", FORM, b"m", {}),
+        (
+            "<13>2025-11-01 10:00:00 web é".encode(),
+            FORM,
+            "é".encode(),
+            {"timestamp": "1761991200000"},
+        ),
+        (
+            b"<13>2025-11-01 10:00:00 web \xff",
+            FORM,
+            "\ufffd".encode(),
+            {"timestamp": "1761991200000"},
+        ),
+        (b"<13>Nov 11 22:14:15 web m", FORM, b"m", {"timestamp": "1762899255000"}),
+        (b"<13>2025-11-01T10:00:00 web m", FORM | JOINED, b"m", {"timestamp": "1761991200000"}),
+        (b"<13>2025-11-01T10:00:00 web m", JOINED, b"m", {}),
+        (b"<13>01 Nov 10:00:00 web m", YEARLESS, b"m", {"timestamp": "1761991200000"}),
+        (
+            b"<13>201 Nov 10:00:00 web m",
+            YEARLESS,
+            b"m",
+            {"version": "2", "timestamp": "1761991200000"},
+        ),
+        (b"<13>01 Jan 10:00:00 web m", YEARLESS, b"m", {"timestamp": "1735725600000"}),
+        (b"<13>27 Dec 10:00:00 web m", YEARLESS, b"m", {"timestamp": "1735293600000"}),
+    ],
+)
+def test_a_form_of_the_users_own(
+    line: bytes, form: Mapping[str, str], body: bytes | None, headers: dict[str, str]
+) -> None:
+    assert read_form(line, form) == (line if body is None else body, OF_FORM | headers)
+
+
+def test_the_form_keeps_fields() -> None:
+    line = b"<13>2025-11-01 10:00:00 web m"
+    assert read_form(line, FORM, "all")[0] == line
+    assert read_form(line, FORM, "priority version timestamp hostname")[0] == line
+    assert read_form(line, FORM, "hostname")[0] == b"web m"
+
+
+def test_the_form_needs_a_priority() -> None:
+    line = b"<x>2025-11-01 10:00:00 web m"
+    invalid = {"Facility": "0", "Severity": "0", STATUS: "Invalid"}
+    assert read_form(line, {"regex": "(.*)"}) == (line, invalid)
+
+
+def test_times_of_the_form_are_of_the_zone() -> None:
+    line = b"<13>2025-11-01 10:00:00 web m"
+    assert read_form(line, FORM, zone="Europe/Oslo")[1]["timestamp"] == "1761987600000"
+    yearless = read_form(b"<13>01 Nov 10:00:00 web m", YEARLESS, zone="Europe/Oslo")
+    assert yearless[1]["timestamp"] == "1761987600000"
+
+
+@pytest.mark.parametrize(
+    ("form", "sentence"),
+    [
+        ({"regex": "("}, "regular expression"),
+        ({"regex": "(.*)", "date_format": "QQ"}, "QQ"),
+        ({"regex": "(.*)", "replace": "x"}, "`replace` needs a `search`"),
+        ({"regex": "(.*)", "date_format": "yyyy", "search": "a", "replace": "$1"}, "group"),
+        ({}, "regex"),
+    ],
+)
+def test_forms_that_are_none(form: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        Syslogtcp.model_validate({"port": 1, "format": form})
+
+
 # -- options ---------------------------------------------------------------------------------------
 
 
@@ -156,7 +261,7 @@ def test_time_zone(zone: str, expected: str) -> None:
 
 WRONG: list[tuple[type[Component], dict[str, object], str]] = [
     (Syslogtcp, {"port": 1, "time_zone": "Oslo"}, "write local, UTC or Europe/Oslo"),
-    (Syslogtcp, {"port": 1, "event_size": 9}, "greater than or equal to 10"),
+    (Syslogtcp, {"port": 1, "event_size": 0}, "greater than or equal to 1"),
     (Syslogtcp, {"port": 70000}, "less than or equal to 65535"),
     (Syslogudp, {"port": 1, "event_size": 100}, "Extra inputs are not permitted"),
     (MultiportSyslogtcp, {"ports": []}, "at least 1 item"),
