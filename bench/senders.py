@@ -147,7 +147,7 @@ class _Connections:
         if self._load.rate:
             ahead = self._sent / self._load.size / self._load.rate - (time.perf_counter() - begin)
             if ahead > _PACE_S:
-                time.sleep(min(ahead, 0.1))
+                _pause(min(ahead, 0.1))
 
 
 def send_udp(address: tuple[str, int], load: Load) -> Sent:
@@ -163,9 +163,7 @@ def send_udp(address: tuple[str, int], load: Load) -> Sent:
     seconds = time.perf_counter() - begin
     for one in sockets:
         one.close()
-    return Sent(
-        load.events, load.events * (load.size - 1), seconds, time.process_time() - cpu
-    )
+    return Sent(load.events, load.events * (load.size - 1), seconds, time.process_time() - cpu)
 
 
 def _bursts(load: Load, begin: float) -> Iterator[tuple[int, int]]:
@@ -175,8 +173,12 @@ def _bursts(load: Load, begin: float) -> Iterator[tuple[int, int]]:
         if load.rate:
             ahead = start / load.rate - (time.perf_counter() - begin)
             if ahead > 0:
-                time.sleep(ahead)
+                _pause(ahead)
         yield start, min(start + size, load.events)
+
+
+def _pause(seconds: float) -> None:
+    select.select([], [], [], seconds)
 
 
 def main() -> None:
@@ -191,9 +193,7 @@ def main() -> None:
     parser.add_argument("--answers", action="store_true", help="expect OK for each line")
     given = parser.parse_args()
     host, _, port = given.address.rpartition(":")
-    load = Load(
-        given.kind, given.size, given.events, given.connections, given.rate, given.answers
-    )
+    load = Load(given.kind, given.size, given.events, given.connections, given.rate, given.answers)
     send = send_tcp if given.protocol == "tcp" else send_udp
     print(json.dumps(asdict(send((host, int(port)), load))))
 

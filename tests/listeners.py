@@ -80,8 +80,9 @@ class Listening:
     def talk(self, data: bytes) -> bytes:
         """Send all, say that it was all, and read what is answered until the source closes."""
         with self.connect() as connection:
-            connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # it may be closed already
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
             return read_all(connection)
 
     def send_datagrams(self, *datagrams: bytes) -> None:

@@ -21,7 +21,9 @@ class LogLimit:
         self._said: dict[str, tuple[int, int]] = {}
 
     def warning(self, message: str, *values: object) -> None:
-        """`message`: one of the few texts in the code; `values` are escaped and cut."""
+        """`message`: one of the few texts in the code, with `%s` for values, which are escaped and
+        cut.
+        """
         now = self._clock.monotonic_ms()
         since, left_out = self._said.get(message, (-_AGAIN_MS, 0))
         if now - since < _AGAIN_MS:

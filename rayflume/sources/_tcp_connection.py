@@ -74,6 +74,7 @@ class Connection:
 
     __slots__ = (
         "_broken",
+        "_ended",
         "_farewell",
         "_out",
         "_owed",
@@ -104,6 +105,7 @@ class Connection:
         self._out = b""
         self._farewell: bytes | None = None
         self._broken = ""
+        self._ended = False
 
     @property
     def has_output(self) -> bool:
@@ -139,6 +141,8 @@ class Connection:
         """Bytes read, 0 at an orderly end, None when there are none now. Raises Broken."""
         if self._broken:
             raise Broken(self._broken)
+        if self._ended:
+            return 0
         count = 0
         try:
             count = self.socket.recv_into(place)
@@ -147,6 +151,7 @@ class Connection:
                 more = self.socket.recv_into(place[count:])
                 count += more
                 if not more:
+                    self._ended = True
                     break
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return count or None
@@ -157,7 +162,9 @@ class Connection:
         return count
 
     def has_more(self) -> bool:
-        """Whether bytes were decrypted that no event will tell of."""
+        """Whether there is something to receive that no event will tell of."""
+        if self._ended or self._broken:
+            return True
         return isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
 
     def discard(self) -> bool:

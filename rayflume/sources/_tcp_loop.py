@@ -198,7 +198,7 @@ class TcpLoop:
         rest = connection.reader.rest
         if rest:
             self._metrics.add("EventReadFail")
-            self.log.warning("%d bytes of an unfinished line of %s are dropped: %s",
+            self.log.warning("%s bytes of an unfinished line of %s are dropped: %s",
                               len(rest), connection.address, why)  # fmt: skip
             self._pending_bytes -= len(rest)
             connection.reader.rest = bytearray()

@@ -58,27 +58,27 @@ def is_of_1_3(name: str) -> bool:
     return name.startswith("TLS_") and "_WITH_" not in name
 
 
-def ciphers(include: Sequence[str], exclude: Sequence[str]) -> tuple[str, bool]:
-    """What to hand to `SSLContext.set_ciphers` ("": OpenSSL's own choice), and whether TLS 1.3 may
-    be on: a list without any suite of it turns it off, as in Java.
+def ciphers(include: Sequence[str], exclude: Sequence[str]) -> tuple[str, list[str]]:
+    """What to hand to `SSLContext.set_ciphers` ("": OpenSSL's own choice), and the protocols that
+    go off because no suite of theirs is listed, as in Java.
 
     Raises ValueError for what this OpenSSL does not have or cannot do.
     """
     if not include and not exclude:
-        return "", True
-    with_1_3 = not include or any(map(is_of_1_3, include))
-    _check_1_3(include, exclude)
+        return "", []
     default = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    names = [openssl_name(name) for name in include if not is_of_1_3(name)]
-    if not include:
-        names = [found["name"] for found in default.get_ciphers() if not is_of_1_3(found["name"])]
-    else:
-        _check_known(include, default)
+    _check_known(include, default)
+    _check_1_3(include, exclude)
+    names = list(include) or [found["name"] for found in default.get_ciphers()]
     excluded = {openssl_name(name) for name in exclude}
-    names = [name for name in names if name not in excluded]
-    if not names and not with_1_3:
+    old = [openssl_name(name) for name in names if not is_of_1_3(name)]
+    old = [name for name in old if name not in excluded]
+    off = [] if old else ["TLSv1.2"]
+    if not any(map(is_of_1_3, names)):
+        off.append("TLSv1.3")
+    if len(off) == len(PROTOCOLS):
         raise ValueError("no cipher suite is left")
-    return ":".join(names), with_1_3
+    return ":".join(old), off
 
 
 def _check_known(include: Sequence[str], context: ssl.SSLContext) -> None:

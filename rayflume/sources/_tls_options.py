@@ -103,9 +103,8 @@ class TlsOptions(Component):
         return True
 
     def _tls_settings(self, context: Context) -> TlsSettings:
-        listed, with_1_3 = ciphers(self.include_cipher_suites, self.exclude_cipher_suites)
-        excluded = self.exclude_protocols if with_1_3 else [*self.exclude_protocols, "TLSv1.3"]
-        found = versions(self.include_protocols, excluded)
+        listed, off = ciphers(self.include_cipher_suites, self.exclude_cipher_suites)
+        found = versions(self.include_protocols, [*self.exclude_protocols, *off])
         files = {
             name: context.path(text)
             for name, text in (

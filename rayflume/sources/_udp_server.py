@@ -229,7 +229,7 @@ class UdpLoop:
                 self._metrics.add("DatagramDroppedCount", dropped - self._dropped[fd])
                 self._dropped[fd] = dropped
                 self._log.warning(
-                    "the kernel dropped datagrams, %d so far: raise receive_buffer, or send slower",
+                    "the kernel dropped datagrams, %s so far: raise receive_buffer, or send slower",
                     sum(self._dropped.values()),
                 )
 
