@@ -60,9 +60,10 @@ class MultiportSyslogtcp(SyslogOptions, ConnectionOptions, TlsOptions):
     The headers are `Facility`, `Severity`, `Priority`, `Version` (only `1` is one), `timestamp`
     and `host`; Flume's parser of this source is another than that of `syslogtcp`. It reads from
     blank to blank, so hosts may be of any form. A message that it cannot read (also one whose
-    bytes are not of the port's character set, or whose time does not exist) is a body as a whole,
-    with `flume.syslog.status: Invalid` and no other header. A `-` for the time means the time of
-    arrival. Bodies keep their bytes, whatever the character set; the header `host` is decoded.
+    bytes are not of the port's character set, or whose time with a year does not exist) is a body
+    as a whole, with `flume.syslog.status: Invalid` and no other header. A `-` for the time means
+    the time of arrival. Bodies keep their bytes, whatever the character set; the header `host` is
+    decoded.
 
     Long messages, years, answers and octet counting are as in `syslogtcp`.
     """
