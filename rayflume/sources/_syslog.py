@@ -65,10 +65,11 @@ class Encoded:
 
 
 def kept_fields(text: str) -> tuple[bool, tuple[str, ...]]:
-    """Flume's `keepFields`: whether the whole line is kept, and else which of KEPT.
+    """Flume's `keepFields`, in any case: whether the whole line is kept, and else which of KEPT.
 
     Only the words are looked for, whatever is between them; none of them means none.
     """
+    text = text.strip().lower()
     if text in ("all", "true"):
         return True, ()
     return False, tuple(word for word in KEPT if word in text)

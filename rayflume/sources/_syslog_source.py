@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -19,7 +20,7 @@ from rayflume.regexes.columns import Matcher
 from rayflume.sources._host_names import HostNames
 from rayflume.sources._line_protocol import LineSettings, Received
 from rayflume.sources._log_limit import LogLimit
-from rayflume.sources._syslog import STATUS, Encoded, Rules, SyslogReader, kept_fields
+from rayflume.sources._syslog import KEPT, STATUS, Encoded, Rules, SyslogReader, kept_fields
 from rayflume.sources._syslog_format import CustomFormat, TimeForm
 from rayflume.sources._tcp_server import TcpSource
 from rayflume.sources._udp_server import UdpSource
@@ -40,6 +41,18 @@ def _kept_text(value: object) -> object:
     return value
 
 
+def _known_words(value: str) -> str:
+    words = re.split(r"[\s,;]+", value.strip().lower())
+    if len(words) > 1 or words[0] not in ("", "none", "false", "all", "true"):
+        for word in words:
+            if word not in KEPT:
+                raise ValueError(
+                    f"{word!r} is no part of a message; write none, all, or some of"
+                    f" {', '.join(KEPT)}"
+                )
+    return value
+
+
 def _known_zone(value: str) -> str:
     if value == LOCAL:
         return value
@@ -50,7 +63,7 @@ def _known_zone(value: str) -> str:
     return value
 
 
-KeptFields = Annotated[str, BeforeValidator(_kept_text)]
+KeptFields = Annotated[str, BeforeValidator(_kept_text), AfterValidator(_known_words)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 
 

@@ -12,8 +12,20 @@ from rayflume.flume.servers import SERVER_TLS, listens
 if TYPE_CHECKING:
     from rayflume.interfaces import Json
 
-_KEEP = (
-    Prop("keepFields", "none", "keep_fields"),
+_WORDS = ("priority", "version", "timestamp", "hostname")
+
+
+def _kept(value: str) -> Json:
+    """Flume looks for the words in any text."""
+    value = value.strip().lower()
+    if value in ("all", "true"):
+        return "all"
+    found: Json = [word for word in _WORDS if word in value]
+    return found or "none"
+
+
+_SENDERS = (
+    Prop("keepFields", "none", "keep_fields", _kept),
     Prop("clientIPHeader", option="client_ip_header"),
     Prop("clientHostnameHeader", option="client_hostname_header"),
 )
@@ -25,6 +37,15 @@ _FORMAT = (
     Prop("format.dateFormat", option="format.date_format"),
 )
 _READ_BUFFER = "the size of reads is found by what arrives; remove it"
+
+
+def _finish_kept(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
+    text = given.get("keepFields", "none")
+    if options.get("keep_fields") == "none" and text.strip().lower() not in ("none", "false", ""):
+        yield Remark(
+            f"{text!r} names none of {', '.join(_WORDS)}, so none is kept, as in Flume",
+            name="keepFields",
+        )
 
 
 def _finish_format(options: dict[str, Json]) -> Iterable[Remark]:
@@ -41,17 +62,20 @@ def _finish_format(options: dict[str, Json]) -> Iterable[Remark]:
 
 def _finish_tcp(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
     yield from listens("host")(options, given)
+    yield from _finish_kept(options, given)
     yield from _finish_format(options)
 
 
 def _finish_udp(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
     yield from listens("host", connections=False)(options, given)
+    yield from _finish_kept(options, given)
     yield from _finish_format(options)
 
 
 def _finish_multiport(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
     """Flume goes on where a port is named twice, or a character set for a port it has not."""
     yield from listens("host")(options, given)
+    yield from _finish_kept(options, given)
     ports = options.get("ports")
     if isinstance(ports, list) and len(set(map(str, ports))) < len(ports):
         options["ports"] = list(dict.fromkeys(ports))
@@ -74,7 +98,7 @@ PARTS = (
             Prop("host", option="host", required=True),
             Prop("port", option="port", read=whole, required=True),
             _EVENT_SIZE,
-            *_KEEP,
+            *_SENDERS,
             *_FORMAT,
             *SERVER_TLS,
         ),
@@ -88,7 +112,7 @@ PARTS = (
         props=(
             Prop("host", option="host"),
             Prop("port", option="port", read=whole, required=True),
-            *_KEEP,
+            *_SENDERS,
             *_FORMAT,
         ),
         finish=_finish_udp,
@@ -103,7 +127,7 @@ PARTS = (
             Prop("host", option="host"),
             Prop("ports", option="ports", read=words, required=True),
             _EVENT_SIZE,
-            *_KEEP,
+            *_SENDERS,
             Prop("portHeader", option="port_header"),
             Prop("charset.default", "UTF-8", "charset.default"),
             Prop("charset.port.<port>", option="charset.port.<port>"),

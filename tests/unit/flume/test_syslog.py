@@ -47,6 +47,7 @@ def translated(name: str, given: dict[str, str]) -> tuple[dict[str, Json], list[
 
 
 LOOPBACK = {"host": "127.0.0.1", "port": "5140"}
+MULTIPORT = {"host": "127.0.0.1", "ports": "5140 5141"}
 
 
 def test_defaults_of_flume() -> None:
@@ -61,6 +62,29 @@ def test_every_address_is_remarked() -> None:
     assert options["host"] == "0.0.0.0"
     assert options["dangerously_allow_anonymous"] is True
     assert "can be reached from other hosts" in remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("TRUE", "all"),
+        ("false", "none"),
+        ("hostname,Priority", ["priority", "hostname"]),
+        ("all timestamps", ["timestamp"]),
+    ],
+)
+def test_kept_fields(text: str, option: object) -> None:
+    options, remarks = translated("syslogudp", LOOPBACK | {"keepFields": text})
+    assert (options["keep_fields"], remarks) == (option, [])
+
+
+def test_kept_fields_that_are_none() -> None:
+    options, remarks = translated("multiport_syslogtcp", MULTIPORT | {"keepFields": "yes"})
+    assert options["keep_fields"] == "none"
+    assert remarks == [
+        "keepFields: 'yes' names none of priority, version, timestamp, hostname, so none is kept,"
+        " as in Flume"
+    ]
 
 
 def test_a_form_of_the_users_own() -> None:

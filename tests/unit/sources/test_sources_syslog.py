@@ -262,6 +262,8 @@ def test_time_zone(zone: str, expected: str) -> None:
 WRONG: list[tuple[type[Component], dict[str, object], str]] = [
     (Syslogtcp, {"port": 1, "time_zone": "Oslo"}, "write local, UTC or Europe/Oslo"),
     (Syslogtcp, {"port": 1, "event_size": 0}, "greater than or equal to 1"),
+    (Syslogtcp, {"port": 1, "keep_fields": "yes"}, "'yes' is no part of a message; write none"),
+    (Syslogtcp, {"port": 1, "keep_fields": ["hostname", "all"]}, "'all' is no part"),
     (Syslogtcp, {"port": 70000}, "less than or equal to 65535"),
     (Syslogudp, {"port": 1, "event_size": 100}, "Extra inputs are not permitted"),
     (MultiportSyslogtcp, {"ports": []}, "at least 1 item"),
