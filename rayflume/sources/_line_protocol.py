@@ -112,9 +112,11 @@ class LineSettings:
     `line_max`: longest line without its LF, in bytes, or with `characters` in Java's characters
     (UTF-16 code units). `cut`: a longer one goes on in the next row; else its connection gets
     `refusal` and is closed. `text`: bytes that are not UTF-8 become U+FFFD, as in Java.
-    `reply`: written for each line once it is durable. `unterminated`: text without LF before the
-    end of an orderly closed connection is a line. `batch_bytes`: two buffers of that size (or of
-    one line, if that is more) are kept. `receive_buffer_bytes`: of a UDP socket, in the kernel.
+    `reply`: written for each line once it is durable; `failure`: before a connection is closed
+    whose lines were given up, because an interceptor failed at them. `unterminated`: text without
+    LF before the end of an orderly closed connection is a line. `batch_bytes`: two buffers of that
+    size (or of one line, if that is more) are kept. `receive_buffer_bytes`: of a UDP socket, in the
+    kernel.
     """
 
     listeners: tuple[Listener, ...]
@@ -127,8 +129,9 @@ class LineSettings:
     unterminated: bool = True
     reply: bytes = b""
     refusal: bytes = b""
+    failure: bytes = b""
     batch_bytes: int = 8 * 2**20
-    receive_buffer_bytes: int = 8 * 2**20
+    receive_buffer_bytes: int = 32 * 2**20
     limits: ConnectionLimits = ConnectionLimits()
     ip_filter: IpFilter | None = None
     tls: ServerTls | None = None

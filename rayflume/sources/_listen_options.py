@@ -131,9 +131,10 @@ class DatagramOptions(ListenOptions):
     """Of every source of lines on UDP."""
 
     receive_buffer: ByteSize = option(
-        "Bytes of datagrams that the kernel keeps while the source is busy. More than"
+        "Bytes of memory in which the kernel keeps datagrams while the source is busy, some 800 for"
+        " a small one. More than"
         " net.core.rmem_max needs the right CAP_NET_ADMIN; status shows what was granted.",
-        default=8 * 2**20,
+        default=32 * 2**20,
         ge=4096,
         le=2**30,
     )

@@ -33,7 +33,10 @@ from rayflume.sources._tls import tls_facts
 
 _SWEEP_MS = 250
 _DRAIN_BYTES = 8 * 2**20
-"""So much is still read of what a sender had sent before a drain began."""
+_DRAIN_QUIET_MS = 200
+"""A drain still reads what a sender had sent before: so much at most, until it is quiet so long
+(what is in its own buffer comes only as ours empties).
+"""
 
 
 class TcpLoop:
@@ -61,6 +64,7 @@ class TcpLoop:
         self._again: dict[int, None] = {}
         self._pending_bytes = 0
         self._next_sweep_ms = 0
+        self._next_search_ms = 0
         self._full_since_ms = 0
         self._drain_since_ms: int | None = None
         self._stopping = False
@@ -106,9 +110,9 @@ class TcpLoop:
         self._stopping = True
 
     def _round(self) -> None:
-        now = self._clock.monotonic_ms()
-        idle = not self._again or not self.poller.has_room
-        outer, inner = self.poller.wait(_SWEEP_MS / 1000 if idle else 0)
+        at_once = self._again and self.poller.has_room
+        rest_ms = _SWEEP_MS if self._drain_since_ms is None else _DRAIN_QUIET_MS // 4
+        outer, inner = self.poller.wait(0 if at_once else rest_ms / 1000)
         self.poller.calls()
         for fd in outer:
             connection = self._connections.get(fd)
@@ -157,13 +161,11 @@ class TcpLoop:
             self._lose(connection, str(error))
             return 0
         if count is None:
-            if connection.drain_left is not None:
-                self._end(connection)
             return 0
         before = len(reader.rest)
         progress = reader.took(block, count) if count else reader.end(block)
         self._pending_bytes += len(reader.rest) - before
-        self._note(connection, progress, count)
+        self._note(connection, progress, count, begins=not before)
         drained = connection.drain_left is not None and connection.drain_left <= 0
         if count == 0 or progress is Progress.TOO_LONG or drained:
             self._end(connection)
@@ -172,9 +174,11 @@ class TcpLoop:
             self._lose(most, "too many bytes of unfinished lines")
         return count
 
-    def _note(self, connection: Connection, progress: Progress, count: int) -> None:
+    def _note(
+        self, connection: Connection, progress: Progress, count: int, *, begins: bool
+    ) -> None:
         if progress is Progress.PART:
-            if len(connection.reader.rest) == count:  # the line begins here
+            if begins:
                 connection.since_ms, connection.received = self._clock.monotonic_ms(), 0
         else:
             connection.since_ms, connection.received = self._clock.monotonic_ms(), 0
@@ -184,7 +188,8 @@ class TcpLoop:
         connection.received += count
         if connection.drain_left is not None:
             connection.drain_left -= count
-        if connection.drain_left is not None or connection.has_more():
+            connection.since_ms = self._clock.monotonic_ms()
+        if connection.has_more():
             self._again[connection.socket.fileno()] = None
 
     def _end(self, connection: Connection) -> None:
@@ -233,8 +238,10 @@ class TcpLoop:
                 continue
             if stored:
                 connection.owe(piece.lines)
-            if piece.refuse or not stored:
-                self._refuse(connection, self._settings.refusal if stored else b"")
+            if (piece.refuse or not stored) and not connection.refused:
+                self._refuse(
+                    connection, self._settings.refusal if stored else self._settings.failure
+                )
         flown, self._in_flight = self._in_flight or set(), None
         block.clear()
         self._spare = block
@@ -300,7 +307,7 @@ class TcpLoop:
                 return
         if connection.phase is Phase.OPEN:
             self.poller.watch(connection, Watch.ROOM)
-            if connection.has_more() or connection.drain_left is not None:
+            if connection.has_more():
                 self._again[connection.socket.fileno()] = None
             return
         self.poller.watch(connection, Watch.NOTHING)
@@ -329,9 +336,13 @@ class TcpLoop:
 
     def give_way(self) -> bool:
         """Close the connection that has been silent longest, if that is long enough."""
+        now = self._clock.monotonic_ms()
+        if now < self._next_search_ms:
+            return False
         silent = [other for other in self._connections.values() if other.is_silent]
         oldest = min(silent, key=lambda other: other.since_ms, default=None)
-        if oldest is None or self._clock.monotonic_ms() - oldest.since_ms < SILENT_MS:
+        if oldest is None or now - oldest.since_ms < SILENT_MS:
+            self._next_search_ms = now + _SWEEP_MS  # a flood must not make it search each time
             return False
         self._lose(oldest, "another one needs its place")
         return True
@@ -356,18 +367,21 @@ class TcpLoop:
     # -- the end
 
     def _begin_drain(self) -> None:
-        self._drain_since_ms = self._clock.monotonic_ms()
+        now = self._drain_since_ms = self._clock.monotonic_ms()
         self._door.close()
         for connection in list(self._connections.values()):
             if connection.phase is Phase.OPEN:
-                connection.drain_left = _DRAIN_BYTES
-                self._again[connection.socket.fileno()] = None
+                connection.drain_left, connection.since_ms = _DRAIN_BYTES, now
             elif connection.phase is not Phase.ENDING:
                 self._close(connection)
 
     def _look_whether_drained(self, now: int) -> None:
-        waiting = self._in_flight is not None or bool(self._filling.pieces)
-        reading = any(c.phase is Phase.OPEN for c in self._connections.values())
         late = now - (self._drain_since_ms or 0) >= LINGER_MS
-        if not waiting and (not self._connections or (late and not reading) or late):
+        if self.poller.has_room:
+            for connection in list(self._connections.values()):
+                quiet = now - connection.since_ms >= _DRAIN_QUIET_MS
+                if connection.phase is Phase.OPEN and (quiet or late):
+                    self._end(connection)
+        waiting = self._in_flight is not None or bool(self._filling.pieces)
+        if not waiting and (late or not self._connections):
             self.drained.set()

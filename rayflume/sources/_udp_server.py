@@ -91,16 +91,16 @@ class UdpLoop:
         self._stopping = False
         self._draining = False
         self._next_sweep_ms = 0
+        self._buffer_bytes = min(map(_buffer_bytes, sockets))
         self._dropped = dict.fromkeys(self._sockets, 0)
         self._refused = 0
         self.drained = threading.Event()
 
     def facts(self) -> dict[str, Json]:
-        buffers = [_buffer_bytes(one) for one in self._sockets.values() if one.fileno() >= 0]
         return {
             "datagrams_dropped": sum(self._dropped.values()),
             "rejected": self._refused,
-            "receive_buffer_bytes": min(buffers, default=0),
+            "receive_buffer_bytes": self._buffer_bytes,
             "waiting_bytes": self._filling.used,
         }
 
@@ -151,7 +151,7 @@ class UdpLoop:
     def _read(self, fd: int) -> bool:
         """Drain a socket; False when it may have more."""
         bound, block, port = self._sockets[fd], self._filling, self._ports[fd]
-        used, received = block.used, 0
+        used, received, refused = block.used, 0, 0
         last = block.pieces[-1].sender if block.pieces else None
         try:
             for _ in range(_DATAGRAMS_MAX):
@@ -162,6 +162,7 @@ class UdpLoop:
                 received += count
                 sender = self._sender(address[0], address[1], port)
                 if sender is None:
+                    refused += 1
                     continue
                 end = block.data.find(b"\n", used, used + count)
                 if end < 0:
@@ -181,6 +182,9 @@ class UdpLoop:
             block.used = used
             if received:
                 self._metrics.add("BytesReceivedCount", received)
+            if refused:
+                self._refused += refused
+                self._metrics.add("RequestRejectedCount", refused)
         return False
 
     def _sender(self, address: str, port: int, local_port: int) -> Sender | None:
@@ -195,8 +199,6 @@ class UdpLoop:
         if rules is None or rules.allows(plain, lambda _: ""):
             sender = Sender(Peer(plain, port, local_port))
         else:
-            self._refused += 1
-            self._metrics.add("RequestRejectedCount")
             self._log.warning("datagrams of %s are refused by ip_filter_rules", plain)
         if len(self._senders) >= _SENDERS_MAX:
             self._senders.clear()

@@ -87,6 +87,7 @@ class Netcat(ConnectionOptions, TlsOptions):
             reply=b"OK\n" if self.ack_every_event else b"",
             refusal=b"FAILED: Event exceeds the maximum length (%d chars, including newline)\n"
             % limit,
+            failure=b"FAILED: internal error; see the log of the agent\n",
             limits=self.connection_limits(),
             tls=tls,
         )

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
+from typing import Any
 
 import pytest
 from listeners import Listening, listening
@@ -53,7 +54,7 @@ class Case:
     answers: bool = True
     waits: bool = True
     kind: socket.SocketKind = socket.SOCK_STREAM
-    options: dict[str, object] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 CASES = {

@@ -156,7 +156,7 @@ def test_s5_rows_at_which_an_interceptor_fails_are_given_up_and_others_go_on(
     caplog.set_level(logging.CRITICAL, "rayflume.sources._put_thread")
     with listening("netcat") as server:
         server.ingest.errors = [ValueError("bug")] * 3
-        assert server.talk(b"poison\n") == b""
+        assert server.talk(b"poison\n") == b"FAILED: internal error; see the log of the agent\n"
         assert server.talk(b"good\n") == b"OK\n"
         assert server.bodies() == [b"good"]
         counts = server.metrics.snapshot()
@@ -215,6 +215,19 @@ def test_s4_a_sender_that_is_too_slow_is_cut_off_and_its_rest_is_dropped() -> No
         assert server.bodies() == [b"whole"]
         assert server.metrics.snapshot()["EventReadFail"] == 1
         assert server.source.describe()["unfinished_bytes"] == 0
+
+
+def test_s4_a_line_that_begins_after_a_long_silence_is_not_slow() -> None:
+    for encoding in ("utf-8", "iso-8859-1"):
+        with listening("netcat", encoding=encoding) as server, server.connect() as connection:
+            server.until("connections", 1)
+            server.clock.advance(3_600_000)
+            connection.sendall("blåbær".encode(encoding))
+            server.until("unfinished_bytes", len("blåbær".encode()))
+            server.clock.advance(4_000)
+            server.talk(b"other\n")
+            connection.sendall(b"\n")
+            assert connection.recv(10) == b"OK\n"
 
 
 def test_s4_an_idle_connection_is_closed_if_that_is_asked_for() -> None:
@@ -439,7 +452,7 @@ def test_s11_new_certificates_without_a_restart(ca: Certificate, tmp_path: Path)
 def test_s11_pkcs12_stores(ca: Certificate, tmp_path: Path) -> None:
     store = signed(ca, "collector.test").pkcs12("canary", ca)
     shown: dict[str, Any] = {"keystore": str(store), "keystore_password": "canary"}
-    trusted = {"truststore": str(store), "truststore_password": "canary"}
+    trusted: dict[str, Any] = {"truststore": str(store), "truststore_password": "canary"}
     with listening("netcat", **shown, **trusted, client_certificates="required") as server:
         assert accepts(server, ca, signed(ca, "good.test"))
         assert not accepts(server, ca)
