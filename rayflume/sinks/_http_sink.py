@@ -14,13 +14,15 @@ from typing import ClassVar
 
 from rayflume.batch import EventBatch
 from rayflume.errors import StorageUnavailable
-from rayflume.interfaces import DeliveryWriter, Manifest, StagedFile
+from rayflume.interfaces import DeliveryLimits, DeliveryWriter, Manifest, StagedFile
 from rayflume.metrics import Metrics
 from rayflume.sinks._http_post import Answer, Poster
 from rayflume.sinks._unstaged import UnstagedSink
 
 _ROUND = 4096
 """Requests that are prepared at a time."""
+_LIMITS = DeliveryLimits(bytes=64 << 20, rows=10_000, age_ms=1_000)
+"""Rows of open deliveries are remembered one by one."""
 
 
 @dataclass
@@ -56,6 +58,9 @@ class HttpSink(UnstagedSink):
 
     def begin(self, delivery: str) -> DeliveryWriter:
         return _HttpDelivery(self, Manifest(delivery, self._name))
+
+    def limits(self) -> DeliveryLimits:
+        return _LIMITS
 
     def publish(self, manifest: Manifest) -> list[StagedFile]:
         """Forget the rows: they are prepared, and will not come again."""
@@ -122,17 +127,19 @@ class _HttpDelivery:
         self._sink = sink
         self._empty = empty
         self._ranges: list[tuple[int, int]] = []
-        self._unsent = 0
+        self._poisonous = 0
 
     def write(self, batch: EventBatch, position: int, poison: str = "") -> None:
         """Poisonous rows are done unsent: a sink without files has no dead letters."""
-        if not poison:
+        if poison:
+            self._poisonous += batch.num_rows
+        else:
             self._sink.send(batch, position)
         self._ranges.append((position, position + batch.num_rows))
 
     def stage(self) -> Manifest:
         rows = sum(stop - start for start, stop in self._ranges)
-        counted = self._sink.staged_rows(self._empty.delivery, self._ranges)
+        counted = self._sink.staged_rows(self._empty.delivery, self._ranges) + self._poisonous
         return Manifest(
             self._empty.delivery, self._empty.sink, rows=rows, written=counted,
             filtered=rows - counted,

@@ -42,7 +42,8 @@ class Settings:
     """Limits in bytes, milliseconds and connections.
 
     `source`: the id by which its keys are known. `life_prefix`: what the names of all its lives on
-    this host begin with. `token_hash`: None lets anybody in.
+    this host begin with. `token_hash`: None lets anybody in. `handler`: `json` or `blob` on every
+    path, as in Flume; "": by the path.
     """
 
     bind: str
@@ -62,6 +63,9 @@ class Settings:
     token_hash: bytes | None = None
     tls: ServerTls | None = None
     ip_filter: IpFilter | None = None
+    handler: str = ""
+    blob_bytes_max: int = 0
+    mandatory_parameters: tuple[str, ...] = ()
 
     def admits(self, authorization: str | None) -> bool:
         """Whether an Authorization header carries the token; takes the same time for any text."""

@@ -34,6 +34,10 @@ class Http(TlsOptions):
     `Idempotency-Key` counts once however often it is sent, for as long as the channel keeps the
     key. Without a key a repeated request is stored again; with several required channels also
     one that was answered with 503 may be in some of them.
+
+    With `handler` the server is Flume's: every path but the two for load balancers takes events of
+    that one form, GET is treated like POST, TRACE and OPTIONS are answered with 403, and 500 says
+    that the character set is unknown, a parameter is missing or the JSON holds no events.
     """
 
     replay: ClassVar[Literal["replayable", "keyed", "lossy"]] = "keyed"
@@ -71,6 +75,23 @@ class Http(TlsOptions):
         " allows. `*` and `?` are wildcards; a network (10.0.0.0/8) is a pattern too.",
         factory=list,
         example=["allow:ip:10.0.0.0/8", "deny:ip:*"],
+    )
+    handler: Literal["", "json", "blob"] = option(
+        "What requests hold, as in Flume, whatever their path: `json`, the list of events, or"
+        " `blob`, one event that is the body as it came, with the parameters of the query and"
+        " Content-Type as headers. Absent: the path says it.",
+        default="",
+        example="json",
+    )
+    max_blob_length: ByteSize = option(
+        "Longest event of `handler: blob`. The rest of a longer request is cut off, up to"
+        " max_request_bytes.",
+        default=100_000_000,
+        ge=1,
+        le=2**30,
+    )
+    mandatory_parameters: list[str] = option(
+        "Parameters that a request to `handler: blob` must have.", factory=list, example=["id"]
     )
     headers_from_request: list[str] = option(
         "Request headers that become headers of every event of the request, in place of the"
@@ -145,6 +166,9 @@ class Http(TlsOptions):
             token_hash=token,
             tls=self.server_tls(context),
             ip_filter=address_rules(self.ip_filter_rules),
+            handler=self.handler,
+            blob_bytes_max=self.max_blob_length,
+            mandatory_parameters=tuple(self.mandatory_parameters),
         )
         return HttpSource(settings, context)
 
@@ -158,7 +182,12 @@ class Http(TlsOptions):
                 f"bind: {self.bind} can be reached from other hosts, and no token is set; set one"
                 " (or dangerously_allow_anonymous: true)"
             )
-        if self.max_pending_bytes < self.max_request_bytes:
+        largest = self.max_request_bytes
+        if self.handler == "blob":
+            largest = min(largest, self.max_blob_length)
+        elif self.mandatory_parameters:
+            raise OptionError("mandatory_parameters: only `handler: blob` reads parameters")
+        if self.max_pending_bytes < largest:
             raise OptionError("max_pending_bytes: it is less than max_request_bytes; raise it")
         for name in self.headers_from_request:
             if name.lower() in ("authorization", "proxy-authorization", "cookie"):
