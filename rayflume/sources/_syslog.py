@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -265,10 +266,19 @@ def no_text(lines: pa.BinaryArray, encoded: Sequence[Encoded]) -> Mask:
         bad &= ~one.rows
     wide = ~np.asarray(pc.string_is_ascii(as_text(lines)))
     for one in encoded:
+        if _knows_every_byte(one.charset):
+            continue
         # Python per row, but only for those that are not ASCII
         for row in np.flatnonzero(one.rows & wide).tolist():
             bad[row] = not _is_text(lines[row].as_py(), one.charset)
     return bad
+
+
+@cache
+def _knows_every_byte(charset: str) -> bool:
+    """Whether whatever bytes are text, as in ISO 8859-1."""
+    every = bytes(range(256))
+    return _is_text(every, charset) and len(every.decode(charset)) == len(every)
 
 
 def _is_text(line: bytes, charset: str) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from rayflume.charsets import codec_of
 from rayflume.component import Context, component, option
 from rayflume.errors import OptionError
 from rayflume.sources._line_protocol import Listener
@@ -16,20 +16,17 @@ from rayflume.sources._syslog_source import SyslogEvents, SyslogOptions, SyslogT
 from rayflume.sources._tls_options import TlsOptions
 from rayflume.units import ByteSize
 
-_ASCII = bytes(range(128))
+_ASCII = bytes(range(128)).decode()
 
 
 def _known_charset(name: str) -> str:
-    try:
-        decoded = _ASCII.decode(name)
-    except (LookupError, UnicodeDecodeError):
+    codec = codec_of(name)
+    if _ASCII.encode(codec) != _ASCII.encode():
         raise ValueError(
-            f"unknown character set {name!r}, or one that is not ASCII in its lower half, so that"
-            " newlines cannot be found; write one like utf-8 or iso-8859-1"
-        ) from None
-    if decoded != _ASCII.decode("ascii"):
-        raise ValueError(f"{name!r} is not ASCII in its lower half, so newlines cannot be found")
-    return codecs.lookup(name).name
+            f"{name!r} is not ASCII in its lower half, so newlines cannot be found; write one like"
+            " utf-8 or iso-8859-1"
+        )
+    return codec
 
 
 def _port_list(value: object) -> object:

@@ -275,6 +275,28 @@ def test_the_largest_datagram() -> None:
         assert server.bodies() == [text[len(HEAD) :], b"up to here", b"last"]
 
 
+def test_no_datagram_is_dropped() -> None:
+    """20,000 of 200 bytes within a second."""
+    count, hundredths = 20_000, 100
+    text = HEAD.ljust(200, b"x")
+    with listening("syslogudp") as server:
+        granted = server.source.describe()["receive_buffer_bytes"]
+        if not isinstance(granted, int) or granted < 8 * 2**20:
+            pytest.skip(f"the kernel grants a buffer of {granted} bytes; see net.core.rmem_max")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.connect(("127.0.0.1", server.port))
+            clock = SystemClock()
+            begin = clock.monotonic_ms()
+            for at in range(hundredths):
+                for _ in range(count // hundredths):
+                    sender.send(text)
+                early_ms = begin + (at + 1) * 1000 / hundredths - clock.monotonic_ms()
+                threading.Event().wait(max(0.0, early_ms / 1000))
+        server.until_stored(count)
+        assert server.source.describe()["datagrams_dropped"] == 0
+        assert len(server.ingest.stored) == count
+
+
 # -- speed -----------------------------------------------------------------------------------------
 
 

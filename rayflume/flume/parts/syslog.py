@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rayflume.flume.names import FlumePart, Prop, Remark, Severity
-from rayflume.flume.readers import whole, words
+from rayflume.flume.readers import whole
 from rayflume.flume.servers import SERVER_TLS, listens
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ def _kept(value: str) -> Json:
         return "all"
     found: Json = [word for word in _WORDS if word in value]
     return found or "none"
+
+
+def _ports(value: str) -> Json:
+    return [whole(port) for port in value.split()]
 
 
 _SENDERS = (
@@ -78,7 +82,7 @@ def _finish_multiport(options: dict[str, Json], given: Mapping[str, str]) -> Ite
     yield from _finish_kept(options, given)
     ports = options.get("ports")
     if isinstance(ports, list) and len(set(map(str, ports))) < len(ports):
-        options["ports"] = list(dict.fromkeys(ports))
+        options["ports"] = [port for at, port in enumerate(ports) if port not in ports[:at]]
         yield Remark("a port is there twice; the second is ignored", name="ports")
     charset = options.get("charset")
     by_port = charset.get("port") if isinstance(charset, dict) else None
@@ -125,7 +129,7 @@ PARTS = (
         batch="batchSize",
         props=(
             Prop("host", option="host"),
-            Prop("ports", option="ports", read=words, required=True),
+            Prop("ports", option="ports", read=_ports, required=True),
             _EVENT_SIZE,
             *_SENDERS,
             Prop("portHeader", option="port_header"),

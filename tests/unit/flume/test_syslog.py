@@ -118,7 +118,7 @@ def test_several_ports() -> None:
         "readBufferBytes": "4096",
     }
     options, remarks = translated("multiport_syslogtcp", given)
-    assert options["ports"] == ["10001", "10002"]
+    assert options["ports"] == [10001, 10002]
     assert options["charset"] == {"default": "ISO-8859-1", "port": {"10002": "UTF-8"}}
     assert options["port_header"] == "port"
     assert remarks == [

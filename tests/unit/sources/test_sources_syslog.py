@@ -268,7 +268,7 @@ WRONG: list[tuple[type[Component], dict[str, object], str]] = [
     (Syslogudp, {"port": 1, "event_size": 100}, "Extra inputs are not permitted"),
     (MultiportSyslogtcp, {"ports": []}, "at least 1 item"),
     (MultiportSyslogtcp, {"ports": "1 x"}, "valid integer"),
-    (MultiportSyslogtcp, {"ports": [1], "charset": {"default": "utf8x"}}, "unknown character set"),
+    (MultiportSyslogtcp, {"ports": [1], "charset": {"default": "utf8x"}}, "utf8x"),
     (MultiportSyslogtcp, {"ports": [1], "charset": {"default": "utf-16"}}, "newlines cannot"),
     (MultiportSyslogtcp, {"ports": [1], "charset": {"port": {1: "cp037"}}}, "newlines cannot"),
 ]
@@ -278,6 +278,20 @@ WRONG: list[tuple[type[Component], dict[str, object], str]] = [
 def test_wrong_options(part: type[Component], options: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         part.model_validate(options)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("UTF-8", "utf-8"),
+        ("ISO-8859-1", "iso8859-1"),
+        ("windows-1252", "cp1252"),
+        ("Shift_JIS", "shift_jis"),
+    ],
+)
+def test_character_sets_by_names_of_java(name: str, codec: str) -> None:
+    part = MultiportSyslogtcp.model_validate({"ports": "1", "charset": {"default": name}})
+    assert part.charset.default == codec
 
 
 @pytest.mark.parametrize(
