@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Callable
 from enum import Enum
 
+from rayflume.sources._decoders import Decoder
 from rayflume.sources._line_block import Block, Piece, Sender
 from rayflume.sources._line_protocol import LineSettings
 
@@ -17,8 +16,6 @@ _GROWTH = 4
 
 _NEWLINE = b"\n"
 _LF = _NEWLINE[0]
-
-Decoder = codecs.IncrementalDecoder
 
 
 class Progress(Enum):
@@ -32,17 +29,6 @@ class Progress(Enum):
 def block_bytes(settings: LineSettings) -> int:
     """Of a block that has room for the longest line and one read behind it."""
     return max(settings.batch_bytes, settings.line_bytes_max + READ_BYTES + _SPARE)
-
-
-def decoder_of(encoding: str) -> Callable[[], Decoder] | None:
-    """None for UTF-8, which needs none. Raises LookupError for an unknown name."""
-    found = codecs.lookup(encoding)
-    if found.name in ("utf-8", "ascii"):
-        return None
-    make = found.incrementaldecoder
-    if make is None or not found._is_text_encoding:
-        raise LookupError(f"unknown encoding: {encoding}")
-    return lambda: make("replace")
 
 
 class LineReader:

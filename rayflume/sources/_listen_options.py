@@ -56,6 +56,11 @@ class ListenOptions(Component):
         le=512 * 2**20,
     )
 
+    def check(self, context: Context) -> list[str]:
+        """What `build` would refuse; it opens no socket."""
+        self.build(context)
+        return []
+
     def check_bind(self, bind: str, *, safe: bool, name: str = "bind") -> None:
         """S1. `safe`: TLS is on. Raises OptionError."""
         if not (safe or self.dangerously_allow_anonymous or is_loopback(bind)):

@@ -65,6 +65,11 @@ class TlsOptions(Component):
     )
     exclude_cipher_suites: list[str] = option("Cipher suites to refuse.", factory=list)
 
+    def check(self, context: Context) -> list[str]:
+        """What `build` would refuse, certificates included; it opens no socket."""
+        self.build(context)
+        return []
+
     def server_tls(self, context: Context) -> ServerTls | None:
         """What to wrap connections with; None without TLS. Raises OptionError."""
         if not self._tls_is_on():
@@ -75,12 +80,12 @@ class TlsOptions(Component):
         except ValueError as error:
             raise OptionError(f"TLS: {error}") from error
         except OSError as error:  # ssl.SSLError is one
-            names = (self.tls_certificate, self.tls_key, self.keystore, self.truststore)
-            files = " and ".join(name for name in names if name)
+            own = [self.keystore] if self.keystore else [self.tls_certificate, self.tls_key]
+            files = " and ".join([*own, *filter(None, [self.truststore])])
             why = error.strerror or type(error).__name__
             which = "keystore" if self.keystore else "tls_certificate, tls_key"
-            text = f"{which}: cannot use {files}: {why}; both must be PEM files"
-            raise OptionError(text.replace("both", "it") if self.keystore else text) from error
+            form = "it must be a PKCS12 file" if self.keystore else "both must be PEM files"
+            raise OptionError(f"{which}: cannot use {files}: {why}; {form}") from error
 
     def _tls_is_on(self) -> bool:
         named = bool(self.tls_certificate or self.tls_key or self.keystore)

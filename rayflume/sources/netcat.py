@@ -9,8 +9,8 @@ from pydantic import AfterValidator
 
 from rayflume.batch import EventBatch
 from rayflume.component import Context, component, option
+from rayflume.sources._decoders import decoder_of
 from rayflume.sources._line_protocol import Listener, Received
-from rayflume.sources._line_reader import decoder_of
 from rayflume.sources._listen_options import ConnectionOptions
 from rayflume.sources._tcp_server import TcpSource
 from rayflume.sources._tls_options import TlsOptions

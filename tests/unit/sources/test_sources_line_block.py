@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,12 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rayflume.sources._decoders import decoder_of
 from rayflume.sources._line_block import Block, Sender, split
 from rayflume.sources._line_protocol import LineSettings, Listener, Peer, Received
-from rayflume.sources._line_reader import LineReader, Progress, block_bytes, decoder_of
+from rayflume.sources._line_reader import LineReader, Progress, block_bytes
 
 SETTINGS = LineSettings((Listener("127.0.0.1", 0),), "s", "h/s/life/", 10, batch_bytes=64 * 1024)
 CUT = replace(SETTINGS, cut=True)
+TEXT_ENCODINGS = [
+    "iso-8859-1", "utf-16", "utf-32", "Shift_JIS", "iso2022_jp", "gb18030", "big5", "hz",
+    "cp037", "euc_kr",
+]  # fmt: skip
 TEXT = replace(SETTINGS, text=True, characters=True)
 
 
@@ -211,6 +217,44 @@ def test_other_encodings_become_utf_8(encoding: str, text: str, step: int) -> No
     for at in range(0, len(data), step):
         wire.chunk("a", data[at : at + step])
     assert wire.take().body.to_pylist() == text.encode().split(b"\n")[:-1]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data"),
+    [
+        ("UTF-16", "aø\n".encode("utf-16-be")),
+        ("UTF-16", codecs.BOM_UTF16_BE + "aø\n".encode("utf-16-be")),
+        ("UTF-16", codecs.BOM_UTF16_LE + "aø\n".encode("utf-16-le")),
+        ("UTF-32", "aø\n".encode("utf-32-be")),
+        ("UTF-32", codecs.BOM_UTF32_LE + "aø\n".encode("utf-32-le")),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 3, 100])
+def test_a_byte_order_mark_is_followed_and_its_want_is_big_endian(
+    encoding: str, data: bytes, step: int
+) -> None:
+    wire = Wire(TEXT, encoding)
+    for at in range(0, len(data), step):
+        wire.chunk("a", data[at : at + step])
+    assert wire.take().body.to_pylist() == ["aø".encode()]
+
+
+@pytest.mark.parametrize(
+    "name", ["idna", "punycode", "rot13", "base64", "utf-7", "no-such", "zlib"]
+)
+def test_what_is_no_encoding_of_texts_is_refused(name: str) -> None:
+    with pytest.raises(LookupError):
+        decoder_of(name)
+
+
+@given(st.sampled_from(TEXT_ENCODINGS), st.lists(st.binary(max_size=9), max_size=9))
+def test_s5_no_bytes_break_a_decoder(encoding: str, chunks: list[bytes]) -> None:
+    wire = Wire(TEXT, encoding)
+    for chunk in chunks:
+        wire.chunk("a", chunk)
+    wire.end("a")
+    for body in wire.take().body.to_pylist():
+        body.decode("utf-8")
 
 
 def test_an_unfinished_character_at_the_end_is_mended() -> None:

@@ -173,6 +173,9 @@ def test_s1_another_address_than_loopback(options: Any, bind: str) -> None:
         options(port=0, bind=bind).build(context())
     options(port=0, bind=bind, dangerously_allow_anonymous=True).build(context())
     options(port=0, bind="127.0.0.2").build(context())
+    with pytest.raises(OptionError):
+        options(port=0, bind=bind).check(context())
+    assert options(port=0).check(context()) == []
 
 
 LIMITS = ConnectionLimits(idle_timeout_ms=1_000, handshake_timeout_ms=500)
@@ -498,8 +501,10 @@ def test_s11_protocols_and_ciphers_can_be_limited(ca: Certificate) -> None:
     ],
 )
 def test_wrong_tls_options_are_one_clear_sentence(options: dict[str, Any], why: str) -> None:
-    with pytest.raises(OptionError, match=why):
-        Netcat.model_validate({"port": 0, **options}).build(context())
+    source = Netcat.model_validate({"port": 0, **options})
+    for refuse in (source.build, source.check):
+        with pytest.raises(OptionError, match=why):
+            refuse(context())
 
 
 def test_s4_a_handshake_that_does_not_end_is_cut_off(ca: Certificate) -> None:
