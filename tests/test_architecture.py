@@ -66,8 +66,8 @@ MAY_IMPORT = {
     "channels": CONTRACTS | {"journal"},
     "formats": CONTRACTS | {"kernels", "spans"},
     "sinks": CONTRACTS | {"lake", "table", "tombstones"},
-    "maintenance": CONTRACTS
-    | {"hashes", "kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
+    # of lakes: no agent, no sink, no journal
+    "maintenance": CONTRACTS | {"hashes", "kernels", "tombstones"},
     "config": CONTRACTS,
     "flume": CONTRACTS | {"config", "regexes"},
     "agent": CONTRACTS

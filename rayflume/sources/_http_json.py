@@ -1,9 +1,7 @@
 """Flume's JSON list of events to rows: large ones as columns, all others event by event.
 
-Columns are made by Arrow's reader of JSON lines, for lists in which every value is a text (or
-null) and the first and last events have all names of headers between them. It knows no other JSON
-than this, so whatever it does not take is read event by event, and that way alone finds words for
-what is wrong.
+Columns are made of the plain form alone, in which every value is a text or null (see the kernel);
+whatever else there is, is read event by event, and that way alone finds words for what is wrong.
 """
 
 from __future__ import annotations
@@ -14,26 +12,29 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json as pj
 
 from rayflume.batch import HEADERS_MAX, EventBatch, Header, body_offsets
 from rayflume.sources._http_refusal import Refusal
 from rayflume.sources._http_settings import EVENT_FIELDS_MAX, OBJECTS_MAX
 
 Body: TypeAlias = "bytes | bytearray"
+Bytes: TypeAlias = "npt.NDArray[np.uint8]"
+Spans: TypeAlias = "npt.NDArray[np.int32]"
+Places: TypeAlias = "npt.NDArray[np.int64]"
 
 _SPARSE_CELLS = 2**16
-_COLUMNS_FROM_BYTES = 16 * 2**10
-"""Below, reading event by event is faster."""
-_SAMPLE = 8
-"""Events at either end of a list that are looked at for names of headers."""
+_QUOTE, _BACKSLASH, _BLANK = 34, 92, 32
+COLUMNS_FROM_BYTES = 64 * 2**10 + 1
+"""Below, reading event by event is as fast, and is done in the loop, which must not wait for the
+kernels to be compiled.
+"""
 _MARKS = {
     "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, "utf-16-be"),
     "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, "utf-32-be"),
 }
-_EMPTY = pa.scalar("", pa.string())
 
 
 class NoEvents(Refusal):
@@ -53,7 +54,7 @@ def flume_events(data: Body, charset: str) -> EventBatch:
         # A list of empty objects takes 20 times its text in memory.
         raise Refusal(413, f"the JSON has more than {OBJECTS_MAX} objects and lists")
     text = _decode(data, charset)
-    if len(data) >= _COLUMNS_FROM_BYTES:
+    if len(data) >= COLUMNS_FROM_BYTES:
         utf8 = data if charset == "utf-8" else text.encode("utf-8", "surrogatepass")
         columns = as_columns(utf8)
         if columns is not None:
@@ -66,62 +67,61 @@ def flume_events(data: Body, charset: str) -> EventBatch:
 
 
 def as_columns(data: Body) -> tuple[pa.StringArray, dict[str, Header]] | None:
-    """Bodies and headers; None for what Arrow's reader does not take."""
-    from rayflume.sources._http_json_kernel import lines_of_events  # compiles with its first call
+    """Bodies and headers of UTF-8 in the plain form; None for any other."""
+    from rayflume.sources import _http_json_kernel as kernels  # compiles with its first call
 
-    lines = np.empty(len(data), np.uint8)
-    rows = lines_of_events(np.frombuffer(data, np.uint8), lines)
-    if rows <= 0:
+    given = np.frombuffer(data + b" ", np.uint8)
+    bodies = np.empty((data.count(b"{") + 1, 2), np.int32)
+    cells = np.empty((data.count(b":") + 1, 5), np.int32)
+    marks = np.flatnonzero((given == _QUOTE) | (given == _BACKSLASH) | (given < _BLANK))
+    rows, count = kernels.events_of(given, marks, bodies, cells)
+    if rows == kernels.OTHER:
         return None
-    names = _names(lines.tobytes(), rows)
-    if names is None or len(names) > HEADERS_MAX or len(names) * rows > 16 * len(data):
+    cells = cells[:count]
+    names, which = np.empty((HEADERS_MAX, 2), np.int32), np.empty(count, np.int32)
+    found = kernels.names_of(given, cells, names, which)
+    if found == kernels.OTHER or found * rows > 4 * count + _SPARSE_CELLS:
         return None
-    fields = [pa.field("body", pa.string())]
-    try:
-        if names:
-            fields.append(pa.field("headers", pa.struct([(name, pa.string()) for name in names])))
-        table = pj.read_json(
-            pa.BufferReader(lines),
-            read_options=pj.ReadOptions(use_threads=False, block_size=len(data) + 1),
-            parse_options=pj.ParseOptions(
-                explicit_schema=pa.schema(fields), unexpected_field_behavior="error"
-            ),
-        )
-        table.validate(full=True)
-    except (pa.ArrowInvalid, UnicodeEncodeError):
-        return None
-    if table.num_rows != rows:
-        return None
-    bodies = pc.coalesce(table.column("body").combine_chunks(), _EMPTY)
-    if not names:
-        return bodies, {}
-    values = table.column("headers").combine_chunks().flatten()
-    return bodies, dict(zip(names, values, strict=True))
-
-
-def _names(lines: bytes, rows: int) -> list[str] | None:
-    """Names of the headers of some events; None if they are no plain texts."""
-    at, found = 0, []
-    for _ in range(min(rows, _SAMPLE)):
-        end = lines.index(b"\n", at)
-        found.append(lines[at:end])
-        at = end + 1
-    end = len(lines.rstrip())
-    for _ in range(min(rows, _SAMPLE)):
-        start = lines.rfind(b"\n", 0, end) + 1
-        found.append(lines[start:end])
-        end = max(start - 1, 0)
-    names: dict[str, None] = {}
-    for line in found:
-        try:
-            event = json.loads(line)
-        except ValueError:
+    escapes = marks[given[marks] == _BACKSLASH]
+    body = _texts(given, escapes, bodies[:rows])
+    headers: dict[str, Header] = {}
+    for place in range(found):
+        column = _header(given, escapes, cells[which == place], rows)
+        if column is None:
             return None
-        headers = event.get("headers") or {}
-        if not isinstance(headers, dict):
-            return None
-        names.update(dict.fromkeys(headers))
-    return sorted(names)
+        if column.null_count < rows:
+            headers[bytes(given[slice(*names[place])]).decode()] = column
+    return None if body is None else (body, headers)
+
+
+def _texts(data: Bytes, escapes: Places, spans: Spans) -> pa.StringArray | None:
+    """The texts that stand at these places; None if one has a wrong escape."""
+    from rayflume.sources._http_json_kernel import OTHER, texts_of
+
+    out = np.empty(int((spans[:, 1] - spans[:, 0]).sum()), np.uint8)
+    offsets = np.empty(len(spans) + 1, np.int32)
+    size = texts_of(data, escapes, spans, out, offsets)
+    if size == OTHER:
+        return None
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(out[:size])]
+    return pa.StringArray.from_buffers(len(spans), buffers[1], buffers[2])
+
+
+def _header(data: Bytes, escapes: Places, cells: Spans, rows: int) -> pa.StringArray | None:
+    """One header of all rows, null where a row lacks it; None if a text has a wrong escape, or a
+    row has the header twice.
+    """
+    places = cells[:, 0]
+    if len(places) > 1 and not (np.diff(places) > 0).all():
+        return None
+    spans, missing = np.zeros((rows, 2), np.int32), np.ones(rows, np.bool_)
+    valid = cells[:, 3] >= 0
+    spans[places[valid]] = cells[valid, 3:5]
+    missing[places[valid]] = False
+    column = _texts(data, escapes, spans)
+    if column is None or not missing.any():
+        return column
+    return pc.if_else(pa.array(~missing), column, pa.scalar(None, pa.string()))
 
 
 def encoded(text: pa.StringArray, charset: str) -> pa.BinaryArray:

@@ -127,6 +127,7 @@ class Requests:
                 response.force_close()
         except Exception:
             _log.exception("a request to the source %s failed", self._settings.source)
+            self._metrics.add("GenericProcessingFail")
             response = error_response(500, "internal error; see the log of the agent")
         if response.status >= 400:
             self._metrics.add("RequestRejectedCount")
@@ -191,7 +192,10 @@ class Requests:
             batch = self._with_request_headers(parsed.batch, request)
             for name, value in headers.items():
                 batch = batch.with_header(name, value)
-            return _respond(await self._group.put(batch, parsed.key))
+            outcome = await self._group.put(batch, parsed.key)
+            if outcome is Outcome.FAILED:
+                self._metrics.add("GenericProcessingFail")
+            return _respond(outcome)
 
     async def _read(self, request: web.BaseRequest, connection: Connection, hold: _Hold) -> Body:
         """The whole body, or Refusal. The declared length is checked, but nothing is allocated

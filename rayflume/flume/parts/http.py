@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rayflume.flume.names import Finish, FlumePart, Prop, Remark, Severity
 from rayflume.flume.readers import commas, flag, millis, size, whole, words
 from rayflume.flume.servers import SERVER_TLS, listens
+from rayflume.units import parse_bytes
 
 if TYPE_CHECKING:
     from rayflume.interfaces import Json
@@ -18,6 +19,7 @@ _JSON = "org.apache.flume.source.http.JSONHandler"
 _REQUEST_BYTES = "64MiB"
 _BLOB_REQUEST_BYTES = "1GiB"
 _PENDING_BYTES = 128 * 2**20
+_BLOB_BYTES, _BLOB_BYTES_MAX = 100_000_000, 2**30
 
 
 def _handler(name: str) -> Finish:
@@ -31,14 +33,16 @@ def _handler(name: str) -> Finish:
 def _server(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
     """Flume bounds a request by its heap alone; here by sizes that leave room for others."""
     yield from listens()(options, given)
-    blob = options.get("handler") == "blob"
-    options["max_request_bytes"] = _BLOB_REQUEST_BYTES if blob else _REQUEST_BYTES
-    options["max_record_bytes"] = options["max_request_bytes"]
-    kept = int(given.get("handler.maxBlobLength", "100000000")) if blob else 0
-    options["max_pending_bytes"] = f"{max(kept, _PENDING_BYTES)}B"
-    if not blob:
-        text = f"a request of more than {_REQUEST_BYTES} is refused with 413; in Flume the heap"
+    if options.get("handler") == "blob":
+        kept = min(parse_bytes(options.get("max_blob_length", _BLOB_BYTES)), _BLOB_BYTES_MAX)
+        options["max_blob_length"] = f"{kept}B"
+        request, pending = _BLOB_REQUEST_BYTES, max(kept, _PENDING_BYTES)
+    else:
+        request, pending = _REQUEST_BYTES, _PENDING_BYTES
+        text = f"a request of more than {request} is refused with 413; in Flume the heap"
         yield Remark(f"{text} is the limit", Severity.NOTE)
+    options["max_request_bytes"] = options["max_record_bytes"] = request
+    options["max_pending_bytes"] = f"{pending}B"
     clients = options.get("client_certificates")
     if options.get("ssl") is not True:
         for name in ("client_certificates", "truststore", "truststore_password"):
@@ -65,7 +69,7 @@ def _rules(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remar
         )
 
 
-_JETTY = "is a setting of Jetty, which is not here"
+_JETTY = "Jetty is not here"
 
 PARTS = (
     FlumePart(

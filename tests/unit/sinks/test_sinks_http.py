@@ -67,7 +67,9 @@ def test_the_code_wins_over_the_group_and_that_over_the_default(
 
 
 @contextmanager
-def sink(target: HttpTarget, metrics: Metrics | None = None, **options: object) -> Iterator[HttpSink]:
+def sink(
+    target: HttpTarget, metrics: Metrics | None = None, **options: object
+) -> Iterator[HttpSink]:
     context = Context("agent", "out", ManualClock(), metrics or Metrics(), Path.cwd())
     made = Http.model_validate({"endpoint": target.url, **options}).build(context)
     made.open()
@@ -116,46 +118,57 @@ def test_several_are_under_way_at_once_on_as_many_connections() -> None:
 
 def test_a_rollback_sends_the_event_again_and_no_other() -> None:
     metrics = Metrics()
-    with serving(HttpTarget(answer=failing(500, 503, on=b"7"))) as target:
-        with sink(target, metrics, connections=1) as made:
-            for number in (1, 2):
-                with pytest.raises(StorageUnavailable, match="the HTTP server answered 50"):
-                    deliver(made, number, rows(10))
-            manifest = deliver(made, 3, rows(12))
+    told = HttpTarget(answer=failing(500, 503, on=b"7"))
+    with serving(told) as target, sink(target, metrics, connections=1) as made:
+        for number in (1, 2):
+            with pytest.raises(StorageUnavailable, match="the HTTP server answered 50"):
+                deliver(made, number, rows(10))
+        manifest = deliver(made, 3, rows(12))
     assert target.bodies == [b"%d" % i for i in (*range(8), 7, *range(7, 12))]
     assert (manifest.rows, manifest.written) == (12, 12)
     assert metrics.snapshot()["EventWriteFail"] == 2
 
 
 def test_what_was_under_way_beside_a_rollback_is_not_sent_twice() -> None:
-    with serving(HttpTarget(answer=failing(500, on=b"3"))) as target:
-        with sink(target, connections=4) as made:
-            with pytest.raises(StorageUnavailable):
-                deliver(made, 1, rows(50))
-            deliver(made, 2, rows(50))
-    assert sorted(target.bodies, key=int) == sorted([*(b"%d" % i for i in range(50)), b"3"], key=int)
+    told = HttpTarget(answer=failing(500, on=b"3"))
+    with serving(told) as target, sink(target, connections=4) as made:
+        with pytest.raises(StorageUnavailable):
+            deliver(made, 1, rows(50))
+        deliver(made, 2, rows(50))
+    assert sorted(target.bodies, key=int) == sorted(
+        [*(b"%d" % i for i in range(50)), b"3"], key=int
+    )
 
 
 def test_a_rollback_without_backoff_is_tried_again_at_once() -> None:
-    with serving(HttpTarget(answer=failing(409, 409, on=b"1"))) as target:
-        with sink(target, connections=1, backoff={"2XX": False, "409": False}) as made:
-            deliver(made, 1, rows(3))
+    told = HttpTarget(answer=failing(409, 409, on=b"1"))
+    with (
+        serving(told) as target,
+        sink(target, connections=1, backoff={"2XX": False, "409": False}) as made,
+    ):
+        deliver(made, 1, rows(3))
     assert target.bodies == [b"0", b"1", b"1", b"1", b"2"]
 
 
 def test_backoff_without_rollback_pauses_and_goes_on_behind_the_event() -> None:
-    with serving(HttpTarget(answer=failing(429, on=b"1"))) as target:
-        with sink(target, connections=1, rollback={"2XX": False, "429": False}) as made:
-            with pytest.raises(StorageUnavailable, match="429"):
-                deliver(made, 1, rows(3))
-            manifest = deliver(made, 2, rows(3))
+    told = HttpTarget(answer=failing(429, on=b"1"))
+    with (
+        serving(told) as target,
+        sink(target, connections=1, rollback={"2XX": False, "429": False}) as made,
+    ):
+        with pytest.raises(StorageUnavailable, match="429"):
+            deliver(made, 1, rows(3))
+        manifest = deliver(made, 2, rows(3))
     assert target.bodies == [b"0", b"1", b"2"]
     assert (manifest.written, manifest.filtered) == (2, 1)
 
 
 def test_an_event_that_is_given_up_does_not_count_as_delivered() -> None:
-    given_up = {"backoff": {"2XX": False, "4XX": False}, "rollback": {"2XX": False, "4XX": False}}
-    with serving(HttpTarget(answer=failing(400, on=b"1"))) as target, sink(target, **given_up) as m:
+    rule = {"2XX": False, "4XX": False}
+    with (
+        serving(HttpTarget(answer=failing(400, on=b"1"))) as target,
+        sink(target, backoff=rule, rollback=rule) as m,
+    ):
         manifest = deliver(m, 1, rows(3))
     assert (manifest.rows, manifest.written, manifest.filtered) == (3, 2, 1)
 
