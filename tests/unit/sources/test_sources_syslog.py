@@ -311,8 +311,10 @@ def test_character_sets_by_names_of_java(name: str, codec: str) -> None:
 def test_options_that_do_not_fit(
     part: type[Component], options: dict[str, object], sentence: str
 ) -> None:
-    with pytest.raises(OptionError, match=sentence):
-        part.model_validate(options).build(context())
+    made = part.model_validate(options)
+    for ask in (made.build, made.check):
+        with pytest.raises(OptionError, match=sentence):
+            ask(context())
 
 
 @pytest.mark.parametrize("part", [Syslogtcp, Syslogudp, MultiportSyslogtcp])
