@@ -128,7 +128,10 @@ def listening(
     clock, metrics, ingest = ManualClock(), Metrics(), FakeIngest()
     context = Context("agent", "edge", clock, metrics, directory, host_id="h1")
     declared: type[Component] = lookup("source", type_name)
-    source = declared.model_validate({"port": 0, **options}).build(context)
+    options = {"port": 0, **options}
+    if "ports" in declared.model_fields:
+        options["ports"] = [options.pop("port")]
+    source = declared.model_validate(options).build(context)
     source.start(positions or {}, ingest)
     port = source.describe()["port"]
     try:

@@ -43,6 +43,8 @@ MAY_IMPORT = {
     "kernels": set(),
     "regexes": set(),
     "hashes": {"kernels"},
+    "spans": {"batch"},
+    "time_patterns": set(),
     "schema": {"errors"},
     "component": {"errors", "clock", "metrics", "threads"},
     "interfaces": {"batch", "completeness"},
@@ -57,11 +59,12 @@ MAY_IMPORT = {
     "delivery": CONTRACTS,
     "flow": CONTRACTS | {"delivery"},
     "markers": CONTRACTS,
-    "sources": CONTRACTS | {"kernels", "lake", "regexes"},  # dead letters are read from a lake
-    "interceptors": CONTRACTS | {"regexes"},
+    # dead letters are read from a lake, syslog by machine code
+    "sources": CONTRACTS | {"lake", "kernels", "regexes", "spans", "time_patterns"},
+    "interceptors": CONTRACTS | {"regexes", "time_patterns"},
     "selectors": CONTRACTS | {"hashes"},
     "channels": CONTRACTS | {"journal"},
-    "formats": CONTRACTS | {"kernels"},
+    "formats": CONTRACTS | {"kernels", "spans"},
     "sinks": CONTRACTS | {"lake", "table", "tombstones"},
     # of lakes: no agent, no sink, no journal
     "maintenance": CONTRACTS | {"hashes", "kernels", "tombstones"},

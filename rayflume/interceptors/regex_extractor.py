@@ -12,9 +12,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from rayflume.batch import EventBatch
 from rayflume.component import Component, Context, component, option
-from rayflume.interceptors._match import Matcher
-from rayflume.interceptors._millis import MillisPattern
 from rayflume.interceptors._text import JavaPattern, as_text
+from rayflume.regexes.columns import Matcher
+from rayflume.time_patterns import MillisPattern
 from rayflume.units import local_zone
 
 

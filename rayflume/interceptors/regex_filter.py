@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 
 from rayflume.batch import EventBatch
 from rayflume.component import Component, Context, component, option
-from rayflume.interceptors._match import Matcher
 from rayflume.interceptors._text import JavaPattern, as_text
+from rayflume.regexes.columns import Matcher
 
 
 @component

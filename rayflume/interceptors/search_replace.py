@@ -18,9 +18,9 @@ from rayflume.interceptors._charset import (
     encoded,
     one_byte_each,
 )
-from rayflume.interceptors._match import Matcher
 from rayflume.interceptors._text import JavaPattern, not_utf8
 from rayflume.regexes import Replacement
+from rayflume.regexes.columns import Matcher
 
 
 @component

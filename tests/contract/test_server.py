@@ -59,8 +59,11 @@ class Case:
 
 CASES = {
     "http": Case(request, waits=False),
+    "multiport_syslogtcp": Case(lines, answers=False),
     "netcat": Case(lines),
     "netcatudp": Case(datagrams, answers=False, kind=socket.SOCK_DGRAM),
+    "syslogtcp": Case(lines, answers=False),
+    "syslogudp": Case(datagrams, answers=False, kind=socket.SOCK_DGRAM),
 }
 ROWS = [b"row %d" % i for i in range(20)]
 

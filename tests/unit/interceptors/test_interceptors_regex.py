@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from rayflume.batch import EventBatch, Extent
 from rayflume.clock import ManualClock
 from rayflume.component import Context
-from rayflume.interceptors._millis import MillisPattern
 from rayflume.interceptors._text import as_text
 from rayflume.interceptors.regex_extractor import RegexExtractor, Serializer
 from rayflume.interceptors.regex_filter import RegexFilter
 from rayflume.interfaces import Interceptor
 from rayflume.metrics import Metrics
+from rayflume.time_patterns import MillisPattern
 
 BODIES = [b"GET /a 200", None, b"\xff\xfe GET", b"", "POST /é 404".encode(), b"xGET"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from rayflume.interceptors._match import Matcher
 from rayflume.regexes import Hazard, JavaRegex
+from rayflume.regexes.columns import Matcher
 
 Case = tuple[str, str, list[str] | None, str]
 CASES: list[Case] = [
