@@ -34,7 +34,8 @@ MORE_PARAMETERS = {
 
 GROUND = {"charsets", "errors", "clock", "threads", "units", "metrics", "naming", "ranges"}
 CONTRACTS = GROUND | {
-    "batch", "completeness", "schema", "component", "interfaces", "dead_letters", "transcode",
+    "batch", "completeness", "schema", "component", "interfaces", "dead_letters", "lines",
+    "transcode",
 }  # fmt: skip
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
@@ -45,6 +46,7 @@ MAY_IMPORT = {
     "component": {"errors", "clock", "metrics", "threads"},
     "interfaces": {"batch", "completeness"},
     "dead_letters": {"batch"},
+    "lines": {"batch"},
     "transcode": {"batch"},
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rayflume.component import Context
+from rayflume.lines import fingerprint
 from rayflume.sources._copies import Copies, Live, Place, Wait, originals, recent_places
 from rayflume.sources._files import (
     Group,
@@ -35,7 +36,6 @@ from rayflume.sources._stream import (
     FileKey,
     KnownStream,
     StreamTable,
-    fingerprint,
     printable,
     tail_before,
 )

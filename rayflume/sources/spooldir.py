@@ -16,15 +16,14 @@ from rayflume.batch import EventBatch, Extent, Header
 from rayflume.component import LOCAL_PATH, Context, component, option
 from rayflume.errors import OptionError, SourceFailed
 from rayflume.interfaces import Json, StreamPosition
+from rayflume.lines import Outcome, Rows, fingerprint, header_per_piece
 from rayflume.sources._files import find_by_inode, open_file
-from rayflume.sources._lines import Lines, Outcome, header_per_piece
 from rayflume.sources._options import FileOptions
 from rayflume.sources._spool import Listed, Order, Spool, changed, sync_directory
 from rayflume.sources._stream import (
     KnownStream,
     Mark,
     StreamTable,
-    fingerprint,
     printable,
     stream_prefix,
     tail_before,
@@ -329,13 +328,13 @@ class SpooldirSource:
             raise changed(self._context.part, path)
         return outcome
 
-    def _advance(self, file: _File, lines: Lines, i: int) -> Extent:
+    def _advance(self, file: _File, lines: Rows, i: int) -> Extent:
         piece = lines.pieces[i]
         mark = Mark(lines.hashes[i], file.listed.path, file.size, file.listed.mtime_ns)
         file.next, file.hash = piece.end, lines.hashes[i]
         return Extent(file.stream, piece.start, piece.end, lines.rows[i], mark.encode())
 
-    def _headers(self, files: list[_File], lines: Lines) -> dict[str, Header]:
+    def _headers(self, files: list[_File], lines: Rows) -> dict[str, Header]:
         options = self._options
         headers: dict[str, Header] = {}
         paths: list[str | None] = [printable(file.listed.path) for file in files]

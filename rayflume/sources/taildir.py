@@ -16,16 +16,15 @@ from rayflume.batch import EventBatch, Extent, Header
 from rayflume.component import LOCAL_PATH, Context, component, nearest, option
 from rayflume.errors import OptionError, SourceFailed
 from rayflume.interfaces import Json, StreamPosition
+from rayflume.lines import Outcome, Rows, fingerprint, header_per_piece
 from rayflume.sources._copies import went_back
 from rayflume.sources._files import Group, OpenFiles, open_files_max
-from rayflume.sources._lines import Lines, Outcome, header_per_piece
 from rayflume.sources._options import FileOptions
 from rayflume.sources._stream import (
     FileKey,
     HandedOut,
     Mark,
     StreamTable,
-    fingerprint,
     printable,
     stream_prefix,
     tail_before,
@@ -322,7 +321,7 @@ class TaildirSource:
         if file.next < file.stop:
             self._partials[file.key] = file
 
-    def _advance(self, file: TailFile, lines: Lines, i: int) -> Extent:
+    def _advance(self, file: TailFile, lines: Rows, i: int) -> Extent:
         piece = lines.pieces[i]
         token = Mark(lines.hashes[i], file.name).encode()
         file.next, file.hash, file.verify = piece.end, lines.hashes[i], False
@@ -339,7 +338,7 @@ class TaildirSource:
                 self._watch.offer(file)
         return Extent(file.stream, piece.start, piece.end, lines.rows[i], token)
 
-    def _headers(self, files: list[TailFile], lines: Lines) -> dict[str, Header]:
+    def _headers(self, files: list[TailFile], lines: Rows) -> dict[str, Header]:
         options = self._options
         headers: dict[str, Header] = {}
         for name in dict.fromkeys(name for file in files for name in file.group.headers):

@@ -12,8 +12,9 @@ restart.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 import numpy as np
@@ -22,10 +23,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayflume.batch import Header
-from rayflume.sources._stream import TAIL_BYTES, fingerprint
 
+TAIL_BYTES = 1024
+"""So many bytes before a place are hashed to know it again."""
 _NEWLINE, _RETURN = 10, 13
 _TO_THE_END = 2**31 - 1
+
+
+def fingerprint(tail: bytes | memoryview) -> str:
+    """Hash of the last up to TAIL_BYTES bytes before a place; "" at the beginning of a file."""
+    return hashlib.blake2b(tail, digest_size=16).hexdigest() if len(tail) else ""
 
 
 class Outcome(Enum):
@@ -61,10 +68,10 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class Rows:
     """Rows, and how many of them came of each piece. `offsets`: where each row starts in its file.
 
-    `hashes`: fingerprint at the end of each piece.
+    `hashes`: fingerprint at the end of each piece. `headers`: name -> value for each piece.
     """
 
     body: pa.BinaryArray
@@ -72,13 +79,44 @@ class Lines:
     rows: list[int]
     offsets: npt.NDArray[np.int64]
     hashes: list[str]
+    headers: dict[str, list[str | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CharacterCut:
+    """Parts lines that have more than `limit` characters. `codec`: one based on ASCII."""
+
+    limit: int
+    codec: str = "utf-8"
+
+    def places(self, content: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """Where in a line without its end a new row begins."""
+        if self.codec == "utf-8":
+            starts = np.flatnonzero((content & 0xC0) != 0x80).astype(np.int64, copy=False)
+            return starts[self.limit :: self.limit]
+        text = content.tobytes().decode(self.codec, "surrogateescape")
+        pieces = [text[at : at + self.limit] for at in range(0, len(text), self.limit)]
+        sizes = [len(piece.encode(self.codec, "surrogateescape")) for piece in pieces[:-1]]
+        return np.cumsum(np.array(sizes, dtype=np.int64))
 
 
 class LineBuffer:
-    """Collects whole lines of files until it is full or taken."""
+    """Collects whole lines of files until it is full or taken.
 
-    def __init__(self, batch_bytes: int, line_bytes_max: int, strip_return: bool) -> None:
+    With `cut`, lines are parted by characters; `line_bytes_max` must hold more of them than a row
+    may have, and bounds only what is held of one line.
+    """
+
+    def __init__(
+        self,
+        batch_bytes: int,
+        line_bytes_max: int,
+        strip_return: bool,
+        cut: CharacterCut | None = None,
+    ) -> None:
         self._line_bytes_max = line_bytes_max
+        self._row_bytes_max = line_bytes_max if cut is None else cut.limit
+        self._cut = cut
         self._strip_return = strip_return
         self._limit = batch_bytes
         self._tail = bytearray(TAIL_BYTES)
@@ -165,7 +203,15 @@ class LineBuffer:
             return rows
         if flush:
             return got
-        return got - got % self._line_bytes_max if got >= self._line_bytes_max else 0
+        return self._whole_pieces(got) if got >= self._line_bytes_max else 0
+
+    def _whole_pieces(self, got: int) -> int:
+        """How much of the beginning of a line that is too long is whole rows."""
+        if self._cut is None:
+            return got - got % self._line_bytes_max
+        start = np.frombuffer(self._data, np.uint8)[self._used : self._used + got]
+        places = self._cut.places(start)
+        return int(places[-1]) if len(places) else 0
 
     def _grow(self) -> None:
         # A line end of two bytes may stand behind the longest line.
@@ -173,7 +219,7 @@ class LineBuffer:
         if self._space > len(self._data):
             self._allocate(self._space)
 
-    def take(self, rows_max: int = 0) -> Lines:
+    def take(self, rows_max: int = 0) -> Rows:
         """The rows collected so far (at most `rows_max`, 0 = all); the buffer is empty then."""
         block = np.frombuffer(self._data, dtype=np.uint8)[: self._used]
         ends = self._row_ends(block)
@@ -185,7 +231,7 @@ class LineBuffer:
         rows = np.diff(np.searchsorted(ends, stops, side="right"), prepend=0)
         shifts = np.array([piece.base - piece.at for piece in pieces], dtype=np.int64)
         starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])[: len(ends)]
-        lines = Lines(
+        taken = Rows(
             body=self._bodies(block, starts, ends),
             pieces=pieces,
             rows=rows.tolist(),
@@ -193,7 +239,7 @@ class LineBuffer:
             hashes=[self._hash_at_end(piece) for piece in pieces],
         )
         self.clear()
-        return lines
+        return taken
 
     def _hash_at_end(self, piece: Piece) -> str:
         data = self._view[max(piece.at, piece.stop - TAIL_BYTES) : piece.stop]
@@ -208,7 +254,7 @@ class LineBuffer:
         bare = [p.stop for p in self._pieces if p.stop > p.at and block[p.stop - 1] != _NEWLINE]
         if bare:
             ends = np.insert(ends, np.searchsorted(ends, bare), bare)
-        if len(ends) and np.diff(ends, prepend=0).max() > self._line_bytes_max:
+        if len(ends) and np.diff(ends, prepend=0).max() > self._row_bytes_max:
             ends = self._split_long(block, ends)
         return ends
 
@@ -218,10 +264,13 @@ class LineBuffer:
         """Row ends with more of them inside lines that are too long. Such lines are few."""
         starts = np.concatenate([[0], ends[:-1]])
         cuts: list[int] = []
-        for i in np.flatnonzero(ends - starts > self._line_bytes_max):
+        for i in np.flatnonzero(ends - starts > self._row_bytes_max):
             start, end = int(starts[i]), int(ends[i])
             content = end - int(self._line_end_bytes(block, starts[i : i + 1], ends[i : i + 1])[0])
-            cuts.extend(range(start + self._line_bytes_max, content, self._line_bytes_max))
+            if self._cut is not None:
+                cuts.extend((self._cut.places(block[start:content]) + start).tolist())
+            else:
+                cuts.extend(range(start + self._line_bytes_max, content, self._line_bytes_max))
         return np.sort(np.concatenate([ends, np.array(cuts, dtype=np.int64)]))
 
     def _line_end_bytes(

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rayflume.sources._lines import LineBuffer, Outcome, header_per_piece
-from rayflume.sources._stream import fingerprint
+from rayflume.lines import CharacterCut, LineBuffer, Outcome, fingerprint, header_per_piece
 
 
 @pytest.fixture
@@ -212,3 +211,26 @@ def test_header_per_piece(
         assert [header] * sum(rows) == expected
     else:
         assert header.to_pylist() == expected
+
+
+# -- parted by characters
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "iso8859-1", "gbk"])
+@pytest.mark.parametrize("batch", [7, 40, 10_000])
+def test_long_lines_are_parted_between_characters(file: Path, codec: str, batch: int) -> None:
+    text = {"utf-8": "aé€𝄞", "iso8859-1": "aéßz", "gbk": "a中文b"}[codec]
+    lines = [text, text * 3, "", text * 30, "abc", text[:3]]
+    file.write_bytes("\n".join(lines).encode(codec))
+    buffer = LineBuffer(batch, 64, True, CharacterCut(3, codec))
+    rows, _, end = read_all(file, buffer)
+    expected = [line[at : at + 3] for line in lines for at in range(0, max(len(line), 1), 3)]
+    assert [row.decode(codec) for row in rows] == expected
+    assert end == file.stat().st_size
+
+
+def test_rows_of_characters_are_the_same_wherever_reading_begins_again(file: Path) -> None:
+    file.write_bytes("aé€𝄞b".encode() * 200 + b"\nx\n")
+    whole = read_all(file, LineBuffer(10_000, 10_000, True, CharacterCut(4)))
+    parts = read_all(file, LineBuffer(33, 40, True, CharacterCut(4)), rows_max=3)
+    assert parts == whole
