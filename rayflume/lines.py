@@ -67,7 +67,7 @@ class Piece:
         return self.base + self.stop - self.at
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rows:
     """Rows, and how many of them came of each piece. `offsets`: where each row starts in its file.
 

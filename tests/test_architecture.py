@@ -47,6 +47,9 @@ MAY_IMPORT = {
     "interfaces": {"batch", "completeness"},
     "dead_letters": {"batch"},
     "lines": {"batch"},
+    "deserializer": {"component", "charsets", "lines", "transcode"},
+    "avro_files": set(),
+    "deserializers": CONTRACTS | {"avro_files", "deserializer", "kernels"},
     "transcode": {"batch"},
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,
@@ -57,7 +60,7 @@ MAY_IMPORT = {
     "delivery": CONTRACTS,
     "flow": CONTRACTS | {"delivery"},
     "markers": CONTRACTS,
-    "sources": CONTRACTS | {"lake"},  # dead letters are read from a lake
+    "sources": CONTRACTS | {"avro_files", "deserializer", "lake"},  # dead letters are in a lake
     "interceptors": CONTRACTS,
     "selectors": CONTRACTS,
     "channels": CONTRACTS | {"journal"},

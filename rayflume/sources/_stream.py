@@ -161,6 +161,10 @@ class StreamTable:
             if stream.key in self._known and stream.mark is not None and stream.mark.is_at(path)
         ]
 
+    def was_told_of(self, key: FileKey, path: str) -> bool:
+        """Whether the channels know, or knew until it retired, any stream of a file."""
+        return key in self._latest or bool(self.known(key, path))
+
     def unseen(self) -> list[KnownStream]:
         """All streams of the start that no file was found for yet."""
         return [stream for streams in self._known.values() for stream in streams]

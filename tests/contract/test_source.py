@@ -69,6 +69,12 @@ CASES = {
         [b"%d" % i for i in range(120)],
         3,
     ),
+    "stress": Case(
+        {"max_total_events": 120, "batch_size": 20, "size": 4},
+        lambda directory: None,
+        [b"\x7f" * 4] * 120,
+        4,
+    ),
     "dead_letters": Case(
         {"path": "lake", "files": DEAD, "batch_bytes": BATCH_BYTES},
         place_dead_letters,
