@@ -25,7 +25,7 @@ def _lower(value: object) -> object:
 
 @component
 class Spooldir(FileOptions):
-    """Take in files that are finished when they appear. Rows: as `deserializer` says, in file order.
+    """Take in files that are finished when they appear. Rows: as `deserializer` says, by file.
 
     A file must not change after it was placed in the directory, and its name must not be used
     again: write it elsewhere and move it in. Once all its rows are durable in every required

@@ -266,7 +266,7 @@ def test_a_position_of_a_file_that_was_changed_since_is_an_error(tmp_path: Path)
     half = place(tmp_path, "half", b"\n".join(LINES))
     note(tmp_path, half, 28)
     half.write_bytes(b"shorter\n")
-    with pytest.raises(SourceFailed, match="Flume noted byte 28 of .*half.*move"):
+    with pytest.raises(SourceFailed, match=r"Flume noted byte 28 of .*half.*move"):
         spooling(tmp_path)
 
 
