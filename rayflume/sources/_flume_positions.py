@@ -8,8 +8,9 @@ read. Source: Flume 1.11, `TaildirSource` and `DurablePositionTracker`.
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rayflume.sources._files import open_file
 from rayflume.sources._stream import printable
 
 SPOOL_META = ".flumespool-main.meta"
+_log = logging.getLogger("rayflume.sources.taildir")
 _POSITIONS_BYTES_MAX = 256 * 2**20
 
 
@@ -34,16 +36,40 @@ class TailPosition:
     place: int
     path: str
 
-    def is_of(self, path: str) -> bool:
-        """Whether a file of the same inode is this one, under its name or one it was rotated to."""
-        if path == self.path:
-            return True
+    def fits(self, path: str, fd: int, size: int) -> bool:
+        """Whether an open file of the same inode is this one, under its name or under one that it
+        was rotated to; then a line must end at the place, for inodes are used again.
+
+        Raises OSError.
+        """
         here, there = Path(path), Path(self.path)
-        return here.parent == there.parent and there.name in originals(here.name)
+        if self.place > size or not _is_same_directory(here.parent, there.parent):
+            return False
+        if here.name == there.name:
+            return True
+        ends_line = self.place in (0, size) or os.pread(fd, 1, self.place - 1) == b"\n"
+        return ends_line and there.name in originals(here.name)
 
 
-def tail_positions(path: str) -> dict[int, TailPosition]:
-    """The entries of a position file by inode; none if there is no file, or an empty one.
+def _is_same_directory(one: Path, other: Path) -> bool:
+    return one == other or os.path.realpath(one) == os.path.realpath(other)
+
+
+TailPositions = Mapping[int, Sequence[TailPosition]]
+"""By inode; files on two devices may have the same."""
+
+
+def place_of(positions: Sequence[TailPosition], path: str, fd: int, size: int) -> int | None:
+    """Where Flume stood in an open file, of the entries of its inode. Raises OSError."""
+    for position in positions:
+        if position.fits(path, fd, size):
+            _log.info("%r goes on at byte %d, where Flume stood", printable(path), position.place)
+            return position.place
+    return None
+
+
+def tail_positions(path: str) -> TailPositions:
+    """The entries of a position file; none if there is no file, or an empty one.
 
     Raises PositionsDamaged.
     """
@@ -56,16 +82,18 @@ def tail_positions(path: str) -> dict[int, TailPosition]:
         raise PositionsDamaged(_broken(path, error.strerror or str(error))) from None
     if not data.strip():
         return {}
+    found: dict[int, list[TailPosition]] = {}
     try:
-        found = [
-            TailPosition(_whole(entry["inode"]), _whole(entry["pos"]), str(entry["file"]))
-            for entry in json.loads(data[:_POSITIONS_BYTES_MAX])
-        ]
+        for entry in json.loads(data[:_POSITIONS_BYTES_MAX]):
+            position = TailPosition(
+                _whole(entry["inode"]), _whole(entry["pos"]), str(entry["file"])
+            )
+            found.setdefault(position.inode, []).append(position)
     except (ValueError, KeyError, TypeError):
         raise PositionsDamaged(
             _broken(path, 'it is no JSON array of {"inode", "pos", "file"}')
         ) from None
-    return {entry.inode: entry for entry in found}
+    return found
 
 
 def _whole(value: object) -> int:

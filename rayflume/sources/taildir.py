@@ -19,6 +19,7 @@ from rayflume.interfaces import Json, StreamPosition
 from rayflume.lines import Outcome, Rows, fingerprint, header_per_piece
 from rayflume.sources._copies import went_back
 from rayflume.sources._files import Group, OpenFiles, open_files_max
+from rayflume.sources._flume_positions import PositionsDamaged, tail_positions
 from rayflume.sources._options import FileOptions
 from rayflume.sources._stream import (
     FileKey,
@@ -99,6 +100,17 @@ class Taildir(FileOptions):
         "Whether files that exist at start, and that the channels know nothing of, are followed "
         "from their last newline on.",
         default=False,
+    )
+    position_file: str | None = option(
+        "Flume's position file, read once: as long as no channel knows any file of this source, "
+        "files go on where Flume stood. A file that was renamed since is found by its inode if its "
+        "new name is that of a rotated one (`app.log.1`). rayflume never writes to it; where its "
+        "own reading stands is in the channel. Stop Flume first, for it writes the file now and "
+        "then only.",
+        default=None,
+        example="~/.flume/taildir_position.json",
+        json_schema_extra=LOCAL_PATH,
+        min_length=1,
     )
     idle_timeout: Millis = option(
         "A file that did not grow for so long is closed; growing again opens it again.",
@@ -203,8 +215,15 @@ class TaildirSource:
         self._unterminated = False
 
     def start(self, positions: Mapping[str, StreamPosition]) -> None:
+        """Raises SourceFailed if Flume's positions are wanted and cannot be read."""
         self._table.load(positions)
         self._watch.copies.load(positions)
+        if self._options.position_file is not None and not positions:
+            path = str(self._context.path(self._options.position_file))
+            try:
+                self._watch.flume = tail_positions(path)
+            except PositionsDamaged as error:
+                raise SourceFailed(f"{self._context.part}: {error}") from None
 
     # -- reading
 
