@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "batch": set(),
     "completeness": set(),
     "kernels": set(),
+    "regexes": set(),
     "schema": {"errors"},
     "component": {"errors", "clock", "metrics", "threads"},
     "interfaces": {"batch", "completeness"},
@@ -60,15 +61,15 @@ MAY_IMPORT = {
     "delivery": CONTRACTS,
     "flow": CONTRACTS | {"delivery"},
     "markers": CONTRACTS,
-    "sources": CONTRACTS | {"avro_files", "deserializer", "lake"},  # dead letters are in a lake
-    "interceptors": CONTRACTS,
+    "sources": CONTRACTS | {"avro_files", "deserializer", "lake", "regexes"},  # dead letters: lake
+    "interceptors": CONTRACTS | {"regexes"},
     "selectors": CONTRACTS,
     "channels": CONTRACTS | {"journal"},
     "formats": CONTRACTS | {"kernels"},
     "sinks": CONTRACTS | {"lake", "table", "tombstones"},
     "maintenance": CONTRACTS | {"kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
     "config": CONTRACTS,
-    "flume": CONTRACTS | {"config"},
+    "flume": CONTRACTS | {"config", "regexes"},
     "agent": CONTRACTS
     | {"flow", "markers", "delivery", "config", "flume", "journal", "lake", "maintenance", "table"},
     "cli": CONTRACTS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, field_validator
@@ -12,6 +11,7 @@ from rayflume.charsets import Charset
 from rayflume.component import LOCAL_PATH, Component, Context, component, nested, option
 from rayflume.deserializer import Deserializer, DeserializerOptions, Settings
 from rayflume.errors import OptionError
+from rayflume.regexes import JavaRegex
 from rayflume.sources._options import FileOptions
 from rayflume.sources._spool import Order, Spool
 from rayflume.sources._spooling import SpooldirSource
@@ -64,7 +64,8 @@ class Spooldir(FileOptions):
         "Directory of the markers; a relative one is below `spool_dir`.", default=".flumespool"
     )
     include_pattern: str = option(
-        "Regular expression that must match the whole name of a file.", default="^.*$"
+        "Regular expression (of Java's form) that must match the whole name of a file.",
+        default="^.*$",
     )
     ignore_pattern: str = option(
         "Regular expression of names to leave alone; wins over `include_pattern`.", default="^$"
@@ -118,10 +119,7 @@ class Spooldir(FileOptions):
     @field_validator("include_pattern", "ignore_pattern")
     @classmethod
     def _is_pattern(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"{value!r} is no pattern: {error}") from error
+        JavaRegex.compile(value)
         return value
 
     def headers_written(self) -> dict[str, bool]:
@@ -181,8 +179,8 @@ class Spooldir(FileOptions):
             part=context.part,
             directory=str(directory),
             suffix=self.file_suffix,
-            include=re.compile(self.include_pattern),
-            ignore=re.compile(self.ignore_pattern),
+            include=JavaRegex.compile(self.include_pattern),
+            ignore=JavaRegex.compile(self.ignore_pattern),
             recursive=self.recursive_directory_search,
             tracker=self.tracker(context) if marks else None,
             delete=self.delete_policy == "immediate",

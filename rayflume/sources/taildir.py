@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import re
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from rayflume.component import LOCAL_PATH, Context, component, nearest, option
 from rayflume.errors import OptionError, SourceFailed
 from rayflume.interfaces import Json, StreamPosition
 from rayflume.lines import Outcome, Rows, fingerprint, header_per_piece
+from rayflume.regexes import JavaRegex
 from rayflume.sources._copies import went_back
 from rayflume.sources._files import Group, OpenFiles, open_files_max
 from rayflume.sources._flume_positions import PositionsDamaged, tail_positions
@@ -81,7 +81,7 @@ class Taildir(FileOptions):
     )
     filegroups: dict[str, str] = option(
         "Flume's form of `paths`: a name and a path whose last element is a regular expression "
-        "that must match the whole file name. The directory must exist.",
+        "(of Java's form) that must match the whole file name. The directory must exist.",
         factory=dict,
         json_schema_extra=LOCAL_PATH,
         example={"web": "/var/log/web/.*\\.jsonl"},
@@ -146,9 +146,9 @@ class Taildir(FileOptions):
     def _are_patterns(cls, value: dict[str, str]) -> dict[str, str]:
         for name, path in value.items():
             try:
-                re.compile(Path(path).name)
-            except re.error as error:
-                raise ValueError(f"{name}: {Path(path).name!r} is no pattern: {error}") from error
+                JavaRegex.compile(Path(path).name)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
         return value
 
     @model_validator(mode="after")
@@ -184,7 +184,7 @@ class Taildir(FileOptions):
             groups.append(Group(glob=str(place), headers=headers))
         for name, path in self.filegroups.items():
             place = context.path(path)
-            pattern = re.compile(place.name)
+            pattern = JavaRegex.compile(place.name)
             headers = self.headers.get(name, {})
             groups.append(Group("", str(place.parent), pattern, headers))
         return TaildirSource(self, context, groups)
