@@ -226,7 +226,7 @@ class Watch:
         unknown = []
         for entry in new:
             _, path, status, group = entry
-            if self._table.known(key_of(status), path):
+            if self._table.known(key_of(status), path) or status.st_ino in self.flume:
                 self._discover(path, status, group, path)
             else:
                 unknown.append(entry)
