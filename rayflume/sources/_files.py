@@ -128,10 +128,8 @@ class Group:
     def matches(self, path: str) -> bool:
         """Whether a file of that path would be of this group."""
         if self.name is not None:
-            place = Path(path)
-            return str(place.parent) == self.directory and bool(
-                self.name.matcher.fullmatch(place.name)
-            )
+            place, name = Path(path), self.name.matcher
+            return str(place.parent) == self.directory and bool(name.fullmatch(place.name))
         return _glob_matches(Path(path).parts, Path(self.glob).parts)
 
 

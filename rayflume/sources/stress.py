@@ -35,7 +35,7 @@ class Stress(Component):
         default=None,
         min_length=1,
     )
-    size: ByteSize = option("Bytes of a row.", default=500, le=2**24, example="500")
+    size: ByteSize = option("Bytes of a row.", default=500, le=2**24, example=200)
     batch_size: int = option(
         "Rows of a batch, fewer if they would have more than 1 GiB together. Flume's default is 1; "
         "here a batch is one call to another process.",

@@ -361,7 +361,7 @@ def test_directory_must_exist(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({}, "Field required"),
-        ({"spool_dir": "x", "include_pattern": "["}, "is no pattern"),
+        ({"spool_dir": "x", "include_pattern": "["}, "is not a regular expression"),
         ({"spool_dir": "x", "deserializer": "lines"}, "did you mean 'line'"),
         ({"spool_dir": "x", "deserializer": {"type": "line", "schema": 1}}, "deserializer.schema"),
         ({"spool_dir": "x", "input_charset": "utf-9"}, "did you mean UTF-8"),
