@@ -312,12 +312,14 @@ class SpooldirSource:
         return outcome
 
     def _vanished(self, file: _File, error: OSError) -> SourceFailed:
+        self._context.metrics.add("EventReadFail")
         return SourceFailed(
             f"{self._context.part}: {printable(file.listed.path)!r} cannot be read to its end: "
             f"{error.strerror}; bring it back"
         )
 
     def _unreadable(self, file: _File, error: Unreadable) -> SourceFailed:
+        self._context.metrics.add("EventReadFail")
         name = self._options.deserializer.type_name
         return SourceFailed(
             f"{self._context.part}: the deserializer {name!r} cannot read "
@@ -362,7 +364,11 @@ class SpooldirSource:
     def _complete(self, files: list[_File]) -> None:
         directories = set()
         for file in files:
-            directories.add(self._spool.complete(file.listed))
+            try:
+                directories.add(self._spool.complete(file.listed))
+            except SourceFailed:
+                self._context.metrics.add("GenericProcessingFail")
+                raise
             self._open.pop(file.stream, None)
             self._paths.discard(file.listed.path)
             self._completed += 1

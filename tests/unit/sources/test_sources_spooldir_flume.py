@@ -102,6 +102,7 @@ def test_an_empty_file_that_is_written_to_later_is_an_error(tmp_path: Path) -> N
     path.write_bytes(b"late\n")
     with pytest.raises(SourceFailed, match="changed while it was read"):
         flow.give(batch)
+    assert flow.metrics.snapshot()["GenericProcessingFail"] == 1
 
 
 # -- deserializers
@@ -140,6 +141,7 @@ def test_a_file_that_is_no_avro_names_itself(tmp_path: Path) -> None:
     flow = spooling(tmp_path, deserializer="avro")
     with pytest.raises(SourceFailed, match=r"'avro' cannot read '.*/spool/a': .*; mend the file"):
         flow.poll()
+    assert flow.metrics.snapshot()["EventReadFail"] == 1
     assert names(tmp_path) == ["a"]
 
 
