@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
 
 _NOTE = Severity.NOTE
-_BATCH_WHY = (
-    "the most rows of a put, when it is given; without it puts are as large as `batch_bytes`"
-)
 _BACKOFF_WHY = (
     "rayflume looks for new rows every 100 ms, which costs next to nothing and keeps rows fresh; "
     "remove it"
@@ -82,29 +79,31 @@ def _blob_bytes(value: str) -> int:
 
 
 def _spooldir(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
-    """What Flume does and YAML has otherwise: empty files are events, returns belong to the line.
+    """What Flume does and YAML has otherwise: empty files are events, returns are of the line.
 
     An old name of the line length is copied to the deserializer, as Flume does.
     """
     _own_batch_size(options, given)
     options["empty_file_row"] = True
-    options["strip_carriage_return"] = False
     deserializer = options.get("deserializer")
-    if not isinstance(deserializer, dict):
+    if isinstance(deserializer, dict) and deserializer.get("type") != "line":
+        options.pop("decode_error_policy", None)
+        if "decodeErrorPolicy" in given:
+            text = "is not used: only the deserializer LINE decodes anything"
+            yield Remark(text, _NOTE, "decodeErrorPolicy")
+        if whole(given.get("deserializer.maxBlobLength", "0")) > _BLOB_BYTES_MAX:
+            yield Remark(
+                "a row has at most 512 MiB, for it is in memory as a whole; a longer file gives "
+                "several rows, as in Flume",
+                Severity.WARNING,
+                "deserializer.maxBlobLength",
+            )
         return
-    if deserializer.get("type") == "line" and "deserializer.maxLineLength" not in given:
-        length = given.get("bufferMaxLineLength")
-        if length is not None:
-            deserializer["max_line_length"] = _positive(length)
-    if whole(given.get("deserializer.maxBlobLength", "0")) > _BLOB_BYTES_MAX:
-        yield Remark(
-            "a row has at most 512 MiB, for it is in memory as a whole; a longer file gives "
-            "several rows, as in Flume",
-            Severity.WARNING,
-            "deserializer.maxBlobLength",
-        )
-    if deserializer.get("type") != "line" and options.get("decode_error_policy") != "fail":
-        yield Remark("only the deserializer LINE decodes anything", _NOTE, "decodeErrorPolicy")
+    options["strip_carriage_return"] = False
+    old = given.get("bufferMaxLineLength")
+    if old is not None and "deserializer.maxLineLength" not in given:
+        line = deserializer if isinstance(deserializer, dict) else {"type": "line"}
+        options["deserializer"] = {**line, "max_line_length": _positive(old)}
 
 
 _SPOOLDIR = FlumePart(
@@ -147,7 +146,7 @@ _SPOOLDIR = FlumePart(
             why="a source waits for room in the channel at most about a second between two tries, "
             "and loses nothing; remove it",
         ),
-        Prop("batchSize", "100", "batch_size", _positive, why=_BATCH_WHY),
+        Prop("batchSize", "100", "batch_size", _positive),
         Prop("inputCharset", "UTF-8", "input_charset", _charset),
         Prop(
             "decodeErrorPolicy", "FAIL", "decode_error_policy",
@@ -202,6 +201,11 @@ _DESERIALIZERS = (
 # -- TAILDIR
 
 
+def _no_group_yet(value: str) -> Json:
+    """The list of groups: it says which of those that follow count, which is seen at the end."""
+    return {}
+
+
 def _taildir(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
     """Groups that are not listed do not count; a last line without its end waits for idleTimeout.
 
@@ -248,10 +252,7 @@ _TAILDIR = FlumePart(
     batch="batchSize",
     finish=_taildir,
     props=(
-        Prop(
-            "filegroups", required=True, severity=_NOTE,
-            why="as an option: the groups are those filegroups.<group> that it names",
-        ),
+        Prop("filegroups", option="filegroups", read=_no_group_yet, required=True),
         Prop(
             "filegroups.<group>", option="filegroups.<group>", read=_path_with_pattern,
             required=True,
@@ -269,7 +270,7 @@ _TAILDIR = FlumePart(
             "writePosInterval", "3000", severity=_NOTE,
             why="positions are in the channel, with the rows, and never late; remove it",
         ),
-        Prop("batchSize", "100", "batch_size", _positive, why=_BATCH_WHY),
+        Prop("batchSize", "100", "batch_size", _positive),
         Prop("maxBatchCount", _LONG_MAX, "max_batch_count", _whatever_is_positive),
         Prop("backoffSleepIncrement", "1000", severity=_NOTE, why=_BACKOFF_WHY),
         Prop("maxBackoffSleep", "5000", severity=_NOTE, why=_BACKOFF_WHY),
@@ -316,7 +317,7 @@ _EXEC = FlumePart(
         Prop("restartThrottle", "10000", "restart_throttle", millis),
         Prop("restart", "false", "restart", flag),
         Prop("logStdErr", "false", "log_std_err", flag),
-        Prop("batchSize", "20", "batch_size", _positive, why=_BATCH_WHY),
+        Prop("batchSize", "20", "batch_size", _positive),
         Prop("batchTimeout", "3000", "batch_timeout", millis),
         Prop("charset", "UTF-8", "charset", _charset),
     ),
@@ -330,7 +331,7 @@ _SEQ = FlumePart(
     batch="batchSize",
     finish=_counter,
     props=(
-        Prop("batchSize", "1", "batch_size", _positive, why=_BATCH_WHY),
+        Prop("batchSize", "1", "batch_size", _positive),
         Prop("totalEvents", _LONG_MAX, "total_events", _bound),
         Prop("backoffSleepIncrement", "1000", severity=_NOTE, why=_BACKOFF_WHY),
         Prop("maxBackoffSleep", "5000", severity=_NOTE, why=_BACKOFF_WHY),
@@ -351,7 +352,7 @@ _STRESS = FlumePart(
             why="a row that finds no room is offered again, so none fails",
         ),
         Prop("maxSuccessfulEvents", "-1", "max_successful_events", _bound),
-        Prop("batchSize", "1", "batch_size", _positive, why=_BATCH_WHY),
+        Prop("batchSize", "1", "batch_size", _positive),
         Prop("maxEventsPerSecond", "0", "max_events_per_second", whole),
         Prop("backoffSleepIncrement", "1000", severity=_NOTE, why=_BACKOFF_WHY),
         Prop("maxBackoffSleep", "5000", severity=_NOTE, why=_BACKOFF_WHY),

@@ -46,26 +46,30 @@ def test_spooldir_is_as_flumes() -> None:
             20,
         ),
         ({"type": "avro"}, {"bufferMaxLineLength": "10"}, None),
+        (None, {"bufferMaxLineLength": "10"}, 10),
     ],
 )
 def test_the_old_name_of_the_line_length(
-    deserializer: dict[str, Any], given: dict[str, str], length: int | None
+    deserializer: dict[str, Any] | None, given: dict[str, str], length: int | None
 ) -> None:
-    options: dict[str, Any] = {"deserializer": deserializer, "decode_error_policy": "fail"}
+    options: dict[str, Any] = {"deserializer": deserializer} if deserializer else {}
     assert finished("spooldir", options, **given) == []
-    assert deserializer.get("max_line_length") == length
+    assert options["deserializer"].get("max_line_length") == length
+    assert options["deserializer"]["type"] in ("line", "avro")
 
 
 def test_a_blob_that_is_too_large_for_a_row() -> None:
     options: dict[str, Any] = {"deserializer": {"type": "blob"}, "decode_error_policy": "fail"}
+    assert finished("spooldir", dict(options)) == []
     [remark] = finished("spooldir", options, deserializer_maxBlobLength="1000000000")
     assert (remark.name, remark.severity) == ("deserializer.maxBlobLength", Severity.WARNING)
 
 
 def test_policies_that_nothing_obeys_are_told() -> None:
     options: dict[str, Any] = {"deserializer": {"type": "avro"}, "decode_error_policy": "ignore"}
-    [remark] = finished("spooldir", options)
+    [remark] = finished("spooldir", options, decodeErrorPolicy="IGNORE")
     assert (remark.name, remark.severity) == ("decodeErrorPolicy", Severity.NOTE)
+    assert "decode_error_policy" not in options
 
 
 @pytest.mark.parametrize(
