@@ -16,6 +16,7 @@ import hashlib
 import os
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ TAIL_BYTES = 1024
 """So many bytes before a place are hashed to know it again."""
 _NEWLINE, _RETURN = 10, 13
 _TO_THE_END = 2**31 - 1
+_READ_BYTES_MIN = 2**16
 
 
 def fingerprint(tail: bytes | memoryview) -> str:
@@ -89,15 +91,44 @@ class CharacterCut:
     limit: int
     codec: str = "utf-8"
 
-    def places(self, content: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-        """Where in a line without its end a new row begins."""
+    def places(
+        self,
+        block: npt.NDArray[np.uint8],
+        starts: npt.NDArray[np.int64],
+        stops: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.int64]:
+        """Where in lines `[start, stop)`, which are without their ends, new rows begin."""
         if self.codec == "utf-8":
-            starts = np.flatnonzero((content & 0xC0) != 0x80).astype(np.int64, copy=False)
-            return starts[self.limit :: self.limit]
-        text = content.tobytes().decode(self.codec, "surrogateescape")
+            at = np.flatnonzero((block & 0xC0) != 0x80).astype(np.int64, copy=False)
+            first, behind = np.searchsorted(at, starts), np.searchsorted(at, stops)
+            return at[self._multiples(first, behind)]
+        if _has_single_bytes(self.codec):
+            return self._multiples(starts, stops)
+        found = [
+            self._places_of_one(block[start:stop]) + start
+            for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *found])
+
+    def _multiples(
+        self, first: npt.NDArray[np.int64], behind: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """`first + limit`, `first + 2 * limit` and so on below `behind`, of each range."""
+        counts = np.maximum(behind - first - 1, 0) // self.limit
+        number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+        places: npt.NDArray[np.int64] = np.repeat(first, counts) + self.limit * number
+        return places
+
+    def _places_of_one(self, line: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        text = line.tobytes().decode(self.codec, "surrogateescape")
         pieces = [text[at : at + self.limit] for at in range(0, len(text), self.limit)]
         sizes = [len(piece.encode(self.codec, "surrogateescape")) for piece in pieces[:-1]]
         return np.cumsum(np.array(sizes, dtype=np.int64))
+
+
+@cache
+def _has_single_bytes(codec: str) -> bool:
+    return len(bytes(range(256)).decode(codec, "replace")) == 256 and codec != "utf-7"
 
 
 class LineBuffer:
@@ -118,7 +149,7 @@ class LineBuffer:
         self._row_bytes_max = line_bytes_max if cut is None else cut.limit
         self._cut = cut
         self._strip_return = strip_return
-        self._limit = batch_bytes
+        self._limit = self._batch_bytes = batch_bytes
         self._tail = bytearray(TAIL_BYTES)
         self._pieces: list[Piece] = []
         self._used = 0
@@ -210,7 +241,7 @@ class LineBuffer:
         if self._cut is None:
             return got - got % self._line_bytes_max
         start = np.frombuffer(self._data, np.uint8)[self._used : self._used + got]
-        places = self._cut.places(start)
+        places = self._cut.places(start, np.array([0]), np.array([got]))
         return int(places[-1]) if len(places) else 0
 
     def _grow(self) -> None:
@@ -227,6 +258,8 @@ class LineBuffer:
         if rows_max and len(ends) > rows_max:
             ends = ends[:rows_max]
             pieces = _cut_pieces(pieces, int(ends[-1]))
+        if rows_max:
+            self._fit(int(ends[-1]) if len(ends) else 0)
         stops = np.array([piece.stop for piece in pieces], dtype=np.int64)
         rows = np.diff(np.searchsorted(ends, stops, side="right"), prepend=0)
         shifts = np.array([piece.base - piece.at for piece in pieces], dtype=np.int64)
@@ -240,6 +273,13 @@ class LineBuffer:
         )
         self.clear()
         return taken
+
+    def _fit(self, taken: int) -> None:
+        """Read about as much as so many rows are: what is read beyond is read again."""
+        if taken < self._used:
+            self._limit = min(self._batch_bytes, max(_READ_BYTES_MIN, taken + taken // 4))
+        elif 4 * self._used > 3 * self._limit:
+            self._limit = min(self._batch_bytes, 2 * self._limit)
 
     def _hash_at_end(self, piece: Piece) -> str:
         data = self._view[max(piece.at, piece.stop - TAIL_BYTES) : piece.stop]
@@ -261,17 +301,20 @@ class LineBuffer:
     def _split_long(
         self, block: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.int64]:
-        """Row ends with more of them inside lines that are too long. Such lines are few."""
+        """Row ends with more of them inside lines that are too long. Of bytes there are few."""
         starts = np.concatenate([[0], ends[:-1]])
-        cuts: list[int] = []
-        for i in np.flatnonzero(ends - starts > self._row_bytes_max):
-            start, end = int(starts[i]), int(ends[i])
-            content = end - int(self._line_end_bytes(block, starts[i : i + 1], ends[i : i + 1])[0])
-            if self._cut is not None:
-                cuts.extend((self._cut.places(block[start:content]) + start).tolist())
-            else:
-                cuts.extend(range(start + self._line_bytes_max, content, self._line_bytes_max))
-        return np.sort(np.concatenate([ends, np.array(cuts, dtype=np.int64)]))
+        long = np.flatnonzero(ends - starts > self._row_bytes_max)
+        starts, stops = starts[long], ends[long]
+        stops = stops - self._line_end_bytes(block, starts, stops)
+        if self._cut is not None:
+            cuts = self._cut.places(block, starts, stops)
+        else:
+            each = [
+                np.arange(start + self._line_bytes_max, stop, self._line_bytes_max)
+                for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
+            ]
+            cuts = np.concatenate([np.zeros(0, np.int64), *each])
+        return np.sort(np.concatenate([ends, cuts]))
 
     def _line_end_bytes(
         self,

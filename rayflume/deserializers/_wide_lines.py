@@ -18,6 +18,7 @@ from rayflume.lines import Outcome, Piece, Rows, fingerprint
 from rayflume.transcode import Transcoder, byte_order_mark, encoded, line_feed, parted
 
 _MARK_BYTES_MAX = 4
+_READ_BYTES = 2**18
 _HANDLERS = {"keep": "strict", "fail": "strict", "replace": "replace", "ignore": "ignore"}
 
 
@@ -55,7 +56,8 @@ class WideLines:
     def read(self, fd: int, start: int, stop: int, expect: str) -> Outcome:
         codec, mark = byte_order_mark(os.pread(fd, _MARK_BYTES_MAX, 0), self._settings.charset)
         skip = mark if start == 0 else 0
-        length = max(self.room, self._width + skip)
+        room = min(self.room, _READ_BYTES) if self._settings.rows_max else self.room
+        length = max(room, self._width + skip)
         while True:
             found = read_behind(fd, start, min(length, stop - start), expect)
             if found is None:

@@ -234,3 +234,18 @@ def test_rows_of_characters_are_the_same_wherever_reading_begins_again(file: Pat
     whole = read_all(file, LineBuffer(10_000, 10_000, True, CharacterCut(4)))
     parts = read_all(file, LineBuffer(33, 40, True, CharacterCut(4)), rows_max=3)
     assert parts == whole
+
+
+def test_what_is_read_fits_the_rows_that_are_taken(file: Path) -> None:
+    """Reading 8 MiB for each 100 rows would read a file a thousand times."""
+    file.write_bytes(b"0123456789abcde\n" * 2**17)
+    buffer = LineBuffer(2**20, 1000, True)
+    with file.open("rb", 0) as opened:
+        for _ in range(2):
+            buffer.read(opened.fileno(), 0, 2**21, "", flush=True)
+            buffer.take(100)
+        assert buffer.room == 2**16
+        for _ in range(4):
+            buffer.read(opened.fileno(), 0, 2**21, "", flush=True)
+            assert len(buffer.take(10**6).body)
+        assert buffer.room == 2**20
