@@ -20,6 +20,7 @@ _PIPE_BYTES = 2**20
 _READ_BYTES = 2**18
 _TERM_S = 3.0
 _LOOK_S = 0.5
+_LAST_LOOKS = 64
 _SHOWN_BYTES = 256
 _SHOWN_LINES = 20
 _WINDOW_MS = 1_000
@@ -147,8 +148,11 @@ class _ErrorPipe:
 
     def _run(self, fd: int, leaving: Event) -> None:
         rest = b""
-        while True:
+        # Something it started may live on and write for ever.
+        looks_left = _LAST_LOOKS
+        while looks_left:
             last_look = leaving.is_set()
+            looks_left -= last_look
             ready, _, _ = select.select([fd], [], [], 0 if last_look else _LOOK_S)
             if not ready and last_look:
                 break

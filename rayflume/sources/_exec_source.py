@@ -60,26 +60,21 @@ class ExecSource:
         self._is_over = False
         self._noted = self._to_its_end = False
         self._is_retired = False
+        self._problem = ""
         self._old: list[str] = []
 
     def start(self, positions: Mapping[str, StreamPosition]) -> None:
         """Start the command. Raises SourceFailed."""
         self._old = [name for name, position in positions.items() if not position.retired]
-        self._run()
-
-    def _run(self) -> None:
         try:
             self._command.start()
         except OSError as error:
-            raise SourceFailed(
-                f"{self._context.part}: the command cannot be run: {error.strerror or error}"
-            ) from error
+            raise SourceFailed(f"{self._context.part}: {_not_run(error)}") from error
         self._is_open = True
 
     # -- reading
 
     def poll(self) -> EventBatch | None:
-        """Raises SourceFailed if the command cannot be run again."""
         if self._again:
             self._again -= 1
             return self._kept[-self._again - 1]
@@ -130,8 +125,20 @@ class ExecSource:
         if not self._options.restart or self._noted:
             self._is_over = True
         elif not self._lines.nbytes and self._clock.monotonic_ms() >= self._start_ms:
-            self._lines = OutputLines(self._options.max_line_bytes)
-            self._run()
+            self._run_again()
+
+    def _run_again(self) -> None:
+        """What cannot be run now, such as a program that is being replaced, is tried again."""
+        self._lines = OutputLines(self._options.max_line_bytes)
+        try:
+            self._command.start()
+        except OSError as error:
+            self._start_ms = self._clock.monotonic_ms() + self._options.restart_throttle
+            if self._problem != (problem := _not_run(error)):
+                _log.warning("%s: %s", self._context.part, problem)
+                self._problem = problem
+            return
+        self._is_open, self._problem = True, ""
 
     def _is_time(self) -> bool:
         lines, options = self._lines, self._options
@@ -198,11 +205,16 @@ class ExecSource:
             "std_err": self._command.last_error,
             "waiting_bytes": self._lines.nbytes,
             "unaccepted_batches": len(self._kept),
+            "problem": self._problem,
         }
 
     def stop(self) -> None:
         """End the command and all it started. Blocks for 3 s at most."""
         self._command.stop()
+
+
+def _not_run(error: OSError) -> str:
+    return f"the command cannot be run: {error.strerror or error}"
 
 
 def _end_of(batch: EventBatch) -> int:

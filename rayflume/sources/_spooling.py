@@ -115,7 +115,10 @@ class SpooldirSource:
         if index < 0:
             return None
         file = unknown[index]
-        changed_ns = Path(file.path).stat().st_ctime_ns
+        try:
+            changed_ns = Path(file.path).stat().st_ctime_ns
+        except OSError:
+            return None  # it is gone: another one of its name will be another file
         if found.place > file.size or changed_ns > found.noted_ns:
             raise SourceFailed(
                 f"{self._context.part}: Flume noted byte {found.place} of "
@@ -191,10 +194,11 @@ class SpooldirSource:
 
     def _pass_over(self, file: _File) -> EventBatch:
         """What Flume has read: an extent without rows, so that the channels know."""
-        self._check_unchanged(file)
-        fd, _ = open_file(file.listed.path)
+        fd = self._open_unchanged(file)
         try:
             tail = tail_before(fd, file.skip_to)
+        except OSError as error:
+            raise self._vanished(file, error) from error
         finally:
             os.close(fd)
         if tail is None:
@@ -205,19 +209,20 @@ class SpooldirSource:
         return EventBatch(pa.array([], pa.binary()), {}, (extent,))
 
     def _empty_row(self, file: _File) -> EventBatch:
-        self._check_unchanged(file)
+        os.close(self._open_unchanged(file))
         extent = self._extent(file, file.size, 1, "")
         rows = Rows(pa.array([b""], pa.binary()), [], [1], np.zeros(1, np.int64), [""])
         return EventBatch(rows.body, self._headers([file], rows), (extent,))
 
-    def _check_unchanged(self, file: _File) -> None:
+    def _open_unchanged(self, file: _File) -> int:
         try:
             fd, status = open_file(file.listed.path)
         except OSError as error:
             raise self._vanished(file, error) from error
-        os.close(fd)
         if Listed.of(file.listed.path, status) != file.listed:
+            os.close(fd)
             raise changed(self._context.part, file.listed.path)
+        return fd
 
     def _scan_if_due(self) -> None:
         now = self._clock.monotonic_ms()

@@ -165,7 +165,7 @@ class Watch:
         self.copies.looked(self._stream_of)
         self._close_idle(now)
         self.problems.forget_vanished({group.root for group in self._groups})
-        self._first = False
+        self._first, self.flume = False, {}
 
     def _stream_of(self, key: FileKey) -> str | None:
         return self.files[key].stream if key in self.files else None

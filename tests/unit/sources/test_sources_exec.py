@@ -259,14 +259,36 @@ def test_a_program_that_is_not_there(
         running(**options)
 
 
-def test_a_program_that_vanished(running: Running, tmp_path: Path) -> None:
+def test_a_program_that_vanished(
+    running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\necho 1\n")
     program.chmod(0o755)
-    flow = running("./program", restart=True, restart_throttle=0)
-    program.unlink()
-    with pytest.raises(SourceFailed, match="the command cannot be run: No such file"):
-        wait_for(lambda: flow.step() and False)
+    flow = running("./program", restart=True, restart_throttle="10s")
+    wait_for(lambda: flow.step())
+    program.rename(tmp_path / "elsewhere")
+    wait_for(lambda: flow.poll() is None and flow.source.describe()["pid"] is None)
+    for _ in range(3):
+        flow.clock.advance(10_000)
+        flow.poll()
+    assert flow.source.describe()["problem"] == (
+        "the command cannot be run: No such file or directory"
+    )
+    assert caplog.text.count("cannot be run") == 1
+    (tmp_path / "elsewhere").rename(program)
+    flow.clock.advance(9_999)
+    assert flow.poll() is None and flow.source.describe()["starts"] == 1
+    flow.clock.advance(1)
+    wait_for(lambda: flow.step())
+    assert flow.channel.arrived == [b"1", b"1"]
+    assert flow.source.describe()["problem"] == ""
+    flow.source.stop()
+    program.write_text("no program")
+    program.chmod(0o755)
+    program.write_bytes(b"\x7fELF")
+    with pytest.raises(SourceFailed, match="the command cannot be run: Exec format error"):
+        flow.restart()
 
 
 @pytest.mark.parametrize(
@@ -291,3 +313,15 @@ def test_killed_by_somebody_else(running: Running, caplog: pytest.LogCaptureFixt
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: flow.poll() is None and flow.source.describe()["pid"] is None)
     assert "the command ended with SIGKILL" in caplog.text
+
+
+def test_what_lives_on_and_writes_for_ever_holds_nobody_up(running: Running) -> None:
+    script = "setsid sh -c 'echo $$; exec yes >&2' & sleep 0.2; exit 0"
+    flow = running(script, shell="/bin/sh -c")
+    pid = int(next_batch(flow).body[0].as_py())
+    try:
+        flow.source.stop()
+        assert flow.source.describe()["pid"] is None
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

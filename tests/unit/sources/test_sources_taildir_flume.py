@@ -223,3 +223,13 @@ def test_options_as_the_table_of_flume_names_sets_them(tmp_path: Path) -> None:
         {"k": "v", "byteoffset": "0", "f": str(log)},
         {"k": "v", "byteoffset": "3", "f": str(log)},
     ]
+
+
+def test_a_file_that_gets_an_inode_of_the_positions_later_is_whole(tmp_path: Path) -> None:
+    log = place(tmp_path, "other")
+    note(tmp_path, (log, 28), file=str(log.with_name("app.log")))
+    flow = tailing(tmp_path)
+    flow.settle()
+    log.rename(log.with_name("app.log"))
+    flow.settle()
+    assert flow.channel.arrived == LINES
