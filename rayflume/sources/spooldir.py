@@ -112,7 +112,7 @@ class Spooldir(FileOptions):
     )
     empty_file_row: bool = option(
         "Whether an empty file gives one row with an empty body, as in Flume. Otherwise it gives "
-        "none. The deserializer `avro` takes an empty file for a damaged one.",
+        "none; nor does it with the deserializer `avro`.",
         default=False,
     )
 

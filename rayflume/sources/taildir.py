@@ -235,7 +235,9 @@ class TaildirSource:
         if not self._is_time():
             return None
         batch = self._skip_ahead() or self._fill()
-        self._pending_since = None
+        if batch is None or not 0 < self._options.batch_size <= batch.num_rows:
+            # Behind a batch that had no room for more rows the next one does not wait again.
+            self._pending_since = None
         return None if batch is None else self._hand_out(batch)
 
     def _hand_out(self, batch: EventBatch) -> EventBatch:

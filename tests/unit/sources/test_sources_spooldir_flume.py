@@ -125,6 +125,14 @@ def test_avro_files(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.COMPLETED", "b.COMPLETED"]
 
 
+def test_an_empty_file_is_no_avro_record(tmp_path: Path) -> None:
+    place(tmp_path, "a", b"")
+    flow = spooling(tmp_path, deserializer="avro", empty_file_row=True)
+    flow.settle()
+    assert flow.channel.arrived == []
+    assert names(tmp_path) == ["a.COMPLETED"]
+
+
 def test_blobs(tmp_path: Path) -> None:
     place(tmp_path, "a", b"0123456789", age=2)
     place(tmp_path, "b", b"x\n\ny", age=1)

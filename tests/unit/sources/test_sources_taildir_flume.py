@@ -233,3 +233,13 @@ def test_a_file_that_gets_an_inode_of_the_positions_later_is_whole(tmp_path: Pat
     log.rename(log.with_name("app.log"))
     flow.settle()
     assert flow.channel.arrived == LINES
+
+
+def test_a_batch_that_is_full_of_rows_does_not_wait_for_more(tmp_path: Path) -> None:
+    """Else a batchSize of 100 would be 500 rows a second."""
+    place(tmp_path, "app.log")
+    flow = tailing(tmp_path, batch_size=3, linger="200ms")
+    assert flow.poll() is None
+    flow.clock.advance(200)
+    found = [flow.poll() for _ in range(5)]
+    assert [batch.num_rows if batch else 0 for batch in found] == [3, 3, 3, 1, 0]
