@@ -13,7 +13,7 @@ from rayflume.sources._stream import stream_prefix
 from rayflume.units import ByteSize
 
 _FILL = 127
-_BATCH_BYTES_MAX = 2**30
+_BATCH_BYTES_MAX = 64 * 2**20
 
 
 @component
@@ -37,7 +37,7 @@ class Stress(Component):
     )
     size: ByteSize = option("Bytes of a row.", default=500, le=2**24, example=200)
     batch_size: int = option(
-        "Rows of a batch, fewer if they would have more than 1 GiB together. Flume's default is 1; "
+        "Rows of a batch, fewer if they would have more than 64 MiB together. Flume's default is 1; "
         "here a batch is one call to another process.",
         default=1000,
         ge=1,
