@@ -37,8 +37,8 @@ class Stress(Component):
     )
     size: ByteSize = option("Bytes of a row.", default=500, le=2**24, example=200)
     batch_size: int = option(
-        "Rows of a batch, fewer if they would have more than 64 MiB together. Flume's default is 1; "
-        "here a batch is one call to another process.",
+        "Rows of a batch, fewer if they would have more than 64 MiB. Flume's default is 1; here a "
+        "batch is one call to another process.",
         default=1000,
         ge=1,
         le=10_000_000,
