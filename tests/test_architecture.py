@@ -34,7 +34,8 @@ MORE_PARAMETERS = {
 
 GROUND = {"charsets", "errors", "clock", "threads", "units", "metrics", "naming", "ranges"}
 CONTRACTS = GROUND | {
-    "batch", "completeness", "schema", "component", "interfaces", "dead_letters", "transcode",
+    "batch", "completeness", "schema", "component", "interfaces", "dead_letters", "lines",
+    "transcode",
 }  # fmt: skip
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
@@ -49,6 +50,10 @@ MAY_IMPORT = {
     "component": {"errors", "clock", "metrics", "threads"},
     "interfaces": {"batch", "completeness"},
     "dead_letters": {"batch"},
+    "lines": {"batch"},
+    "deserializer": {"component", "charsets", "lines", "transcode"},
+    "avro_files": set(),
+    "deserializers": CONTRACTS | {"avro_files", "deserializer", "kernels"},
     "transcode": {"batch"},
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,
@@ -60,7 +65,8 @@ MAY_IMPORT = {
     "flow": CONTRACTS | {"delivery"},
     "markers": CONTRACTS,
     # dead letters are read from a lake, syslog by machine code
-    "sources": CONTRACTS | {"lake", "kernels", "regexes", "spans", "time_patterns"},
+    "sources": CONTRACTS
+    | {"avro_files", "deserializer", "kernels", "lake", "regexes", "spans", "time_patterns"},
     "interceptors": CONTRACTS | {"regexes", "time_patterns"},
     "selectors": CONTRACTS | {"hashes"},
     "channels": CONTRACTS | {"journal"},
