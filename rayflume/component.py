@@ -39,6 +39,7 @@ FOLDERS = {
     "format": "formats",
     "storage": "storage",
     "table": "tables",
+    "serializer": "serializers",
 }
 """Kind of part -> folder of the package that holds its types."""
 LOCAL_PATH = {"local_path": True}

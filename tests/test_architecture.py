@@ -48,6 +48,8 @@ MAY_IMPORT = {
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,
     "lake": CONTRACTS,
+    "serializer": {"batch", "interfaces"},
+    "serializers": CONTRACTS | {"serializer"},
     "table": {"component", "errors", "interfaces", "lake", "naming"},
     "tables": CONTRACTS | {"table"},
     "tombstones": CONTRACTS,
@@ -59,7 +61,7 @@ MAY_IMPORT = {
     "selectors": CONTRACTS,
     "channels": CONTRACTS | {"journal"},
     "formats": CONTRACTS | {"kernels"},
-    "sinks": CONTRACTS | {"lake", "table", "tombstones"},
+    "sinks": CONTRACTS | {"lake", "serializer", "table", "tombstones"},
     "maintenance": CONTRACTS | {"kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
     "config": CONTRACTS,
     "flume": CONTRACTS | {"config"},

@@ -182,7 +182,8 @@ class LakeDelivery:
         file: OpenFile
         if kind == "rows":
             target = self._lake.target(text, self._delivery, number, self._begun_ms)
-            file = self._lake.rows_file(target, schema, version, self._stage_file)
+            stage, begun_ms = self._stage_file, self._begun_ms
+            file = self._lake.rows_file(target, schema, version, stage, begun_ms)
             file.bucket = text
         else:
             target = dead_name(self._delivery, number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import pyarrow as pa
@@ -24,6 +24,8 @@ from rayflume.sinks._streams import StreamRanges
 
 Stage = Callable[[str], StagedWriter]
 """Target -> the file on its way to the store."""
+Name = Callable[[str, str, int, int], str]
+"""(what the path escapes say, delivery, number, when it began in epoch milliseconds) -> target."""
 
 
 class OpenFile(Protocol):
@@ -81,6 +83,7 @@ class Lake:
     context: Context
     storage: Storage
     splitter: Splitter
+    name: Name
     files: FileSettings
     roll: RollSettings
     budget: Budget
@@ -107,10 +110,12 @@ class Lake:
 
     def target(self, bucket: str, delivery: str, number: int, begun_ms: int) -> str:
         """Path of the file of a delivery with this number, relative to the lake."""
-        raise NotImplementedError
+        return self.name(bucket, delivery, number, begun_ms)
 
-    def rows_file(self, target: str, schema: pa.Schema, version: int, stage: Stage) -> OpenFile:
-        """A new file of rows; nothing is at the store yet."""
+    def rows_file(
+        self, target: str, schema: pa.Schema, version: int, stage: Stage, begun_ms: int
+    ) -> OpenFile:
+        """A new file of rows of a delivery that began then; nothing is at the store yet."""
         raise NotImplementedError
 
     def rows_at_once(self, batch: EventBatch) -> int:
@@ -119,19 +124,31 @@ class Lake:
 
     def ingest_times(self) -> IngestTimes:
         """For one delivery, which begins now."""
-        return IngestTimes(self.context.clock)
+        step = self.splitter.partitioning.step_ms if self.splitter.local_time else 0
+        return IngestTimes(self.context.clock, step)
 
     def note(self, file: OpenFile, times: IngestTimes) -> dict[str, Json]:
         """What must be kept of a file so that it can be built anew."""
-        return times.note(file.ranges)
+        found = times.note(file.ranges)
+        if file.bucket != posixpath.dirname(file.target):
+            found["bucket"] = file.bucket
+        if self.splitter.constants:
+            found["host"] = dict(self.splitter.constants)
+        return found
 
     def splitter_of(self, note: Mapping[str, Json]) -> Splitter:
-        """The splitter that divided the rows of a file with this note."""
-        return self.splitter
+        """The splitter that divided the rows of a file with this note. Another host may build the
+        file anew: its names and addresses are not those that the paths have.
+        """
+        host = note.get("host")
+        if not isinstance(host, dict):
+            return self.splitter
+        return replace(self.splitter, constants={k: str(v) for k, v in host.items()})
 
     def bucket_of(self, file: StagedFile) -> str:
         """The bucket of a file that was staged."""
-        return posixpath.dirname(file.target)
+        bucket = file.handle.get("bucket")
+        return bucket if isinstance(bucket, str) else posixpath.dirname(file.target)
 
     def check_placed(self, file: OpenFile) -> None:
         """Raises SinkParked when a file of rows that has ended has a row of another bucket."""

@@ -17,6 +17,12 @@ from rayflume.sinks._placed import misplaced
 from rayflume.sinks._schema_log import SchemaLog
 
 
+def in_partition(bucket: str, delivery: str, number: int, begun_ms: int) -> str:
+    """A Name: below the directory of its partition."""
+    name = data_name(delivery, number)
+    return f"{bucket}/{name}" if bucket else name
+
+
 @dataclass(frozen=True, kw_only=True)
 class ParquetLake(Lake):
     """Rows as columns, in an agreed schema. Thread-safe."""
@@ -29,11 +35,9 @@ class ParquetLake(Lake):
         super().open()
         self.schemas.open(self.declared_columns())
 
-    def target(self, bucket: str, delivery: str, number: int, begun_ms: int) -> str:
-        name = data_name(delivery, number)
-        return f"{bucket}/{name}" if bucket else name
-
-    def rows_file(self, target: str, schema: pa.Schema, version: int, stage: Stage) -> OpenFile:
+    def rows_file(
+        self, target: str, schema: pa.Schema, version: int, stage: Stage, begun_ms: int
+    ) -> OpenFile:
         return LakeFile(target, schema, version, self.files, stage)
 
     def check_placed(self, file: OpenFile) -> None:

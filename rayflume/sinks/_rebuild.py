@@ -44,7 +44,8 @@ def _rebuild_file(lake: Lake, delivery: str, lost: StagedFile, read: Read) -> St
     if lost.dead:
         file = LakeFile(lost.target, schema, lost.schema_version, lake.files.plain, stage)
     else:
-        file = lake.rows_file(lost.target, schema, lost.schema_version, stage)
+        begun_ms = number(lost.handle.get("begun_ms"))
+        file = lake.rows_file(lost.target, schema, lost.schema_version, stage, begun_ms)
         file.bucket = lake.bucket_of(lost)
     file.note = {name: lost.handle[name] for name in _NOTED if name in lost.handle}
     try:

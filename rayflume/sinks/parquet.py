@@ -25,7 +25,7 @@ from rayflume.sinks._encoding import Columns, Encoding, level_problem
 from rayflume.sinks._files import FileSettings
 from rayflume.sinks._lake import DeadLetterLimit, RollSettings
 from rayflume.sinks._names import folded_twice
-from rayflume.sinks._parquet_lake import ParquetLake
+from rayflume.sinks._parquet_lake import ParquetLake, in_partition
 from rayflume.sinks._schema_log import SchemaLog
 from rayflume.sinks._sink import LakeSink, unwritable, uploads_max
 from rayflume.sinks._span import Spans
@@ -261,6 +261,13 @@ class Parquet(Component):
 
     def over(self, storage: Storage, context: Context) -> ParquetSink:
         """The sink on a storage that is given, whatever `path` says."""
+        lake = self.lake_on(storage, context)
+        table = self.table_over(context)
+        limits = DeliveryLimits(self.delivery_bytes, 0, self.roll.age, self.roll.idle)
+        return ParquetSink(lake, limits, None if table is None else TableCommits(table, lake))
+
+    def lake_on(self, storage: Storage, context: Context) -> ParquetLake:
+        """What the sink's deliveries share."""
         form: Format = self.format.build(context)
         self._check_columns(form)
         metadata = {
@@ -272,21 +279,19 @@ class Parquet(Component):
             self._encoding(), self.row_group_bytes, self.row_group_rows, self.roll.bytes, metadata
         )
         fail = self.when_too_many_open == "fail"
-        lake = ParquetLake(
+        return ParquetLake(
             context=context,
             storage=storage,
             format=form,
             schemas=SchemaLog(storage, self.contract),
             splitter=self._splitter(),
+            name=in_partition,
             files=files,
             roll=RollSettings(self.roll.rows, self.max_open_files, uploads_max(), fail),
             budget=Budget(self.buffer_bytes, context.metrics),
             limit=DeadLetterLimit(self.dead_letter_limit),
             noting=self._noting(context),
         )
-        table = self.table_over(context)
-        limits = DeliveryLimits(self.delivery_bytes, 0, self.roll.age, self.roll.idle)
-        return ParquetSink(lake, limits, None if table is None else TableCommits(table, lake))
 
     def _partition_names(self) -> tuple[str, ...]:
         return tuple(pattern.name for pattern in Partitioning(self.partition_by).patterns)
