@@ -32,7 +32,7 @@ MORE_PARAMETERS = {
     "rayflume/cli/journal.py:deliveries": 6,
 }
 
-GROUND = {"errors", "clock", "threads", "units", "metrics", "naming", "ranges"}
+GROUND = {"errors", "escapes", "clock", "threads", "units", "metrics", "naming", "ranges"}
 CONTRACTS = GROUND | {
     "batch", "completeness", "schema", "component", "interfaces", "dead_letters",
 }  # fmt: skip

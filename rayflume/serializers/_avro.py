@@ -19,7 +19,7 @@ from isal import isal_zlib
 
 from rayflume.serializer import FRAME, Data, contiguous
 
-Codec: TypeAlias = "Literal['null', 'deflate', 'snappy', 'bzip2', 'zstandard', 'xz']"
+Codec: TypeAlias = Literal["null", "deflate", "snappy", "bzip2", "zstandard", "xz"]
 SYNC_INTERVAL_MIN, SYNC_INTERVAL_MAX = 32, 1 << 30
 """As Avro's writer allows."""
 _MAGIC = b"Obj\x01"

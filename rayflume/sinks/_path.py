@@ -17,11 +17,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 
+from rayflume.escapes import HOST_NAMES, SEQUENCE
 from rayflume.naming import RESERVED
 from rayflume.sinks._bucket import TIME_ESCAPES, LocalTime, TextPiece
 from rayflume.sinks._escape import SEGMENT_BYTES_MAX, confine, escape_chars
 
-HOST_FIELDS = ("[localhost]", "[IP]", "[FQDN]")
+HOST_FIELDS = tuple(f"[{name}]" for name in HOST_NAMES)
 TAIL_BYTES_MAX = 110
 """Of a file name behind its prefix: a dot, the id of the delivery, a number and the suffix."""
 
@@ -29,7 +30,6 @@ _NAME_BYTES_MAX = 255
 _PATH_BYTES_MAX = 900
 _TIME_BYTES_MAX = 26
 _VALUE_BYTES_MIN = 40
-_SEQUENCE = re.compile(r"%(?:(?P<one>[\w%])|\{(?P<header>[\w.-]+)\}|\[(?P<host>\w+)\])", re.ASCII)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*|file:(?=/(?!/))")
 _UNSAFE = frozenset("/\\%:\x7f")
 """HDFS allows no colon in a name."""
@@ -149,20 +149,9 @@ def split_base(path: str, prefix: str) -> tuple[str, Escaped]:
     return (root + base) or ".", escaped
 
 
-def without_unknown(text: str) -> tuple[str, list[str]]:
-    """The text without the escapes that Flume expands to nothing (`%q`), and which they are."""
-    unknown = [m[0] for m in _SEQUENCE.finditer(text) if _is_unknown(m)]
-    return _SEQUENCE.sub(lambda m: "" if _is_unknown(m) else m[0], text), unknown
-
-
-def _is_unknown(match: re.Match[str]) -> bool:
-    one = match["one"]
-    return bool(one) and one != "%" and one not in TIME_ESCAPES
-
-
 def _pieces(text: str) -> Iterator[TextPiece]:
     end = 0
-    for match in _SEQUENCE.finditer(text):
+    for match in SEQUENCE.finditer(text):
         if match.start() > end:
             yield TextPiece(text[end : match.start()], "text")
         end = match.end()
