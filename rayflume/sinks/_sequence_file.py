@@ -113,7 +113,7 @@ def _header(values: WriteFormat, codec: FileCodec | None, sync: bytes) -> _Heade
 
 def _keys(rows: pa.RecordBatch, ingest_ms: int) -> npt.NDArray[np.int64]:
     filled: npt.NDArray[np.int64] = np.asarray(rows.column(KEY).fill_null(ingest_ms))
-    return filled.astype(">i8")
+    return filled
 
 
 def _lengths(values: WriteFormat, sizes: npt.NDArray[np.int32]) -> pa.BinaryArray:
@@ -159,7 +159,8 @@ class _Records:
         whole = _KEY_BYTES + sizes.astype(np.int64) + np.asarray(pc.binary_length(lengths))
         prefix[:, 0:4] = whole.astype(">i4")[:, None].view(np.uint8)
         prefix[:, 7] = _KEY_BYTES
-        prefix[:, 8:16] = _keys(rows, self._ingest_ms)[:, None].view(np.uint8)
+        keys = _keys(rows, self._ingest_ms).astype(">i8")
+        prefix[:, 8:16] = keys[:, None].view(np.uint8)
         return joined(_fixed(prefix, 16), lengths, rows.column(FRAME))
 
     def _spaced(self, records: pa.BinaryArray) -> Iterator[Data]:
@@ -231,7 +232,7 @@ class _Blocks:
         yield self._head.sync
         yield vint(len(keys))
         key_lengths = bytes([_KEY_BYTES]) * len(keys)
-        for data in (key_lengths, keys.tobytes(), value_lengths, contiguous(values)):
+        for data in (key_lengths, keys.astype(">i8").tobytes(), value_lengths, contiguous(values)):
             packed = self._codec.whole(bytes(memoryview(data)))
             yield vint(len(packed))
             yield packed
