@@ -114,10 +114,10 @@ class _Name:
     def add_value(self, value: bytes) -> None:
         self._parts += escape_chars(value, _UNSAFE)
         self._raw += value
-        self._valued = self._valued or bool(value)
+        self._valued = True
 
     def text(self, bytes_max: int) -> str:
-        if not self._valued:
+        if not self._valued or not self._parts:
             return "".join(self._parts)
         return confine(self._parts, self._raw, bytes_max)
 
