@@ -10,11 +10,20 @@ import pyarrow.compute as pc
 from rayflume.batch import EventBatch
 from rayflume.component import Component, Context, component, option
 from rayflume.interfaces import Decoded
-from rayflume.serializer import PLAIN, Concatenated, Encoder, Serializer, bodies, framed, joined
+from rayflume.serializer import (
+    EMPTY,
+    PLAIN,
+    Concatenated,
+    Encoder,
+    Serializer,
+    bodies,
+    framed,
+    joined,
+)
 from rayflume.serializers._headers import header_values
 from rayflume.serializers.text import NEWLINE
 
-_OPEN, _CLOSE, _BETWEEN = (pa.scalar(text, pa.binary()) for text in (b"{", b"} ", b", "))
+_OPEN, _CLOSE = (pa.scalar(text, pa.binary()) for text in (b"{", b"} "))
 
 
 @component
@@ -41,12 +50,16 @@ class HeaderAndTextSerializer:
     def serialize(self, batch: EventBatch) -> Decoded:
         body = bodies(batch)
         pairs = [
-            joined(pa.scalar(f"{name}=".encode(), pa.binary()), values)
+            joined(pa.scalar(f", {name}=".encode("utf-8", "surrogatepass"), pa.binary()), values)
             for name, values in header_values(batch)
         ]
         shown = pa.scalar(b"", pa.binary())
         if pairs:
-            shown = pc.binary_join_element_wise(*pairs, _BETWEEN, null_handling="skip")
+            # Arrow 26 forgets rows without any piece if nulls are skipped.
+            shown = pc.binary_join_element_wise(
+                *pairs, EMPTY, null_handling="replace", null_replacement=b""
+            )
+            shown = pc.binary_replace_slice(shown, 0, 2, b"")
         return Decoded(framed(joined(_OPEN, shown, _CLOSE, body, *self._end), body))
 
     def encoder(self, name: str, ingest_ms: int) -> Encoder:
