@@ -62,7 +62,7 @@ def data_name(delivery: str, n: int) -> str:
 
 def event_name(prefix: str, delivery: str, n: int, suffix: str) -> str:
     """Name of the n-th file of events of a delivery. Raises ValueError where prefix or suffix would
-    hide whose it is: a prefix ends with `.` or `-` or is empty, a suffix begins with no digit.
+    hide whose it is: a prefix ends with `.` or `-`, or is empty.
     """
     name = f"{prefix}{delivery}-{n}{suffix}"
     if delivery_of(name) != delivery:

@@ -586,7 +586,7 @@ def test_hadoop_reads_sequence_files(spark: SparkSession, tmp_path: Path) -> Non
                 tmp_path, rows, file_type="SequenceFile", codec=codec, write_format=values
             )
             # Several splits: readers begin in the middle and look for a sync marker.
-            read = spark.sparkContext.sequenceFile(
+            read: Any = spark.sparkContext.sequenceFile(
                 place, f"{HADOOP}LongWritable", f"{HADOOP}{kind}", minSplits=3
             )
             assert read.getNumPartitions() > 1

@@ -18,7 +18,7 @@ from rayflume.clock import ManualClock
 from rayflume.component import Context, lookup, types_of
 from rayflume.errors import OptionError
 from rayflume.metrics import Metrics
-from rayflume.serializer import FRAME, SIZE, Serializer
+from rayflume.serializer import FRAME, SIZE, Data, Serializer
 from rayflume.serializers._avro import varint
 from rayflume.serializers.avro import LITERAL, URL
 
@@ -42,7 +42,7 @@ def made(name: str, **options: object) -> Serializer:
 def written(serializer: Serializer, *batches: EventBatch) -> bytes:
     """One file of all events."""
     encoder = serializer.encoder("dir/name", 0)
-    out = []
+    out: list[Data] = []
     for batch in batches:
         out += encoder.encode(serializer.serialize(batch).table)
     return b"".join(map(memoryview, [*out, *encoder.end()]))
@@ -114,10 +114,10 @@ def test_avro_event_is_read_by_fastavro(
 
 def test_avro_event_with_more_names_than_columns_and_shared_values() -> None:
     names = [f"h{n}" for n in range(HEADERS_MAX + 5)]
-    headers = [{name: str(n)} for n, name in enumerate(names)]
+    headers: Headers = [{name: str(n)} for n, name in enumerate(names)]
     rows = batch([b"x"] * len(names), headers).with_header("host", "w")
     read = list(fastavro.reader(io.BytesIO(written(made("avro_event"), rows))))
-    assert read == [{"headers": {**one, "host": "w"}, "body": b"x"} for one in headers]
+    assert read == [{"headers": one | {"host": "w"}, "body": b"x"} for one in headers]
 
 
 def test_a_block_ends_with_the_event_that_fills_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import socket
+from collections.abc import Mapping
 from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayflume.escapes import TIME_LETTERS, uses_time, without_unknown
-from rayflume.sinks._bucket import TIME_ESCAPES, Buckets, Rounding
+from rayflume.sinks._bucket import TIME_ESCAPES, Buckets, LocalTime, Rounding
 from rayflume.sinks._path import HOST_FIELDS, Escaped, host_values, split_base
 from rayflume.storage import _paths
 
@@ -213,11 +214,14 @@ def test_one_letter_table() -> None:
 
 
 def test_a_path_is_expanded_once_for_each_of_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[object] = []
+    calls: list[LocalTime | None] = []
     render = Escaped.render
-    monkeypatch.setattr(
-        Escaped, "render", lambda self, at, fields: calls.append(at) or render(self, at, fields)
-    )
+
+    def counted(self: Escaped, at: LocalTime | None, fields: Mapping[str, bytes | None]) -> str:
+        calls.append(at)
+        return render(self, at, fields)
+
+    monkeypatch.setattr(Escaped, "render", counted)
     buckets = Buckets([Escaped.parse("%Y/%m/%d/%H/%{h}")])
     times = AT + np.arange(100_000, dtype=np.int64) * 60
     groups = buckets.group(times, {"h": "x"})
