@@ -53,7 +53,7 @@ class FileRoll(Component):
     time_zone: TimeZone = option("Zone of `rolltime`.", default="UTC")
     roll: EventRoll = option("When files end.", factory=EventRoll)
     serializer: Annotated[Component, nested("serializer")] = option(
-        "How events become bytes: a serializer's type and its options.",
+        "How events become bytes: a serializer's type and its options. Default: text.",
         factory=lambda: lookup("serializer", "text")(),
         example={"type": "text"},
     )

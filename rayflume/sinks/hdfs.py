@@ -95,12 +95,12 @@ class Hdfs(Component):
     )
     serializer: Annotated[Component, nested("serializer")] = option(
         "How events become bytes in DataStream and CompressedStream: a serializer's type and its "
-        "options.",
+        "options. Default: text.",
         factory=lambda: lookup("serializer", "text")(),
         example={"type": "text"},
     )
     format: Annotated[Component, nested("format")] = option(
-        "How bodies become the columns of Parquet: a format's type and its options.",
+        "How bodies become the columns of Parquet: a format's type and its options. Default: text.",
         factory=lambda: lookup("format", "text")(),
         example={"type": "json"},
     )
