@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from rayflume.component import Context, option
-from rayflume.interfaces import Storage
+from rayflume.interfaces import DeliveryLimits, Storage
 from rayflume.serializer import Serializer
 from rayflume.sinks._bucket import Buckets
 from rayflume.sinks._budget import Budget
@@ -22,6 +22,8 @@ from rayflume.sinks._split import Splitter
 from rayflume.units import ByteSize, Millis
 
 MIB = 1 << 20
+FILES_MAX = 1000
+"""Files that rolling by bytes or rows makes in one delivery, about: all are told in its record."""
 
 
 class EventRoll(BaseModel):
@@ -58,6 +60,12 @@ class Making:
     local_time: bool = False
     buffer_bytes: int = 192 * MIB
     max_open_files: int = 5000
+
+
+def limits_of(roll: EventRoll, delivery_bytes: int, files: int = FILES_MAX) -> DeliveryLimits:
+    """When a delivery ends: also when so many files of it are full."""
+    size = min(delivery_bytes, roll.bytes * files or delivery_bytes)
+    return DeliveryLimits(size, roll.rows * files, roll.age, roll.idle)
 
 
 def splitter_of(buckets: Buckets, local_time: bool) -> Splitter:

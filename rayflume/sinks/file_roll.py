@@ -11,12 +11,12 @@ from pydantic import field_validator
 
 from rayflume.component import LOCAL_PATH, Component, Context, component, lookup, nested, option
 from rayflume.errors import RayflumeError
-from rayflume.interfaces import DeliveryLimits, Storage
+from rayflume.interfaces import Storage
 from rayflume.lake import storage_for, storage_type
 from rayflume.naming import event_name
 from rayflume.serializer import Serializer
 from rayflume.sinks._bucket import Buckets
-from rayflume.sinks._events import MIB, EventRoll, Making, apart, event_lake
+from rayflume.sinks._events import MIB, EventRoll, Making, apart, event_lake, limits_of
 from rayflume.sinks._sink import LakeSink, unwritable
 from rayflume.units import ByteSize, TimeZone, zone_of
 
@@ -97,7 +97,7 @@ class FileRoll(Component):
         """The sink on a storage that is given, whatever `directory` says."""
         serializer = cast("Serializer", self.serializer.build(context))
         making = Making(serializer, Buckets(apart(serializer)), self._name)
-        limits = DeliveryLimits(self.delivery_bytes, 0, self.roll.age, self.roll.idle)
+        limits = limits_of(self.roll, self.delivery_bytes)
         return LakeSink(event_lake(making, self.roll, storage, context), limits)
 
     def _name(self, path: str, delivery: str, number: int, begun_ms: int) -> str:

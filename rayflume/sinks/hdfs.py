@@ -18,7 +18,16 @@ from rayflume.naming import event_name
 from rayflume.serializer import Serializer
 from rayflume.sinks._bucket import Buckets, Rounding
 from rayflume.sinks._codecs import CODECS
-from rayflume.sinks._events import MIB, EventRoll, Making, apart, event_lake, splitter_of
+from rayflume.sinks._events import (
+    FILES_MAX,
+    MIB,
+    EventRoll,
+    Making,
+    apart,
+    event_lake,
+    limits_of,
+    splitter_of,
+)
 from rayflume.sinks._path import TAIL_BYTES_MAX, Escaped, split_base
 from rayflume.sinks._sequence_file import SequenceSerializer
 from rayflume.sinks._sink import LakeSink, unwritable
@@ -237,11 +246,9 @@ class Hdfs(Component):
         """When a delivery ends. Without an age or idle time nothing else would ever show files that
         are full: it ends with the first of them then, unless headers divide events among many.
         """
-        size, rows = self.delivery_bytes, 0
         timed = self.roll.age or self.roll.idle
-        if not timed and not self._buckets(None).fields:
-            size, rows = min(size, self.roll.bytes or size), self.roll.rows
-        return DeliveryLimits(size, rows, self.roll.age, self.roll.idle)
+        files = 1 if not timed and not self._buckets(None).fields else FILES_MAX
+        return limits_of(self.roll, self.delivery_bytes, files)
 
     def _parquet(self, storage: Storage, context: Context) -> LakeSink:
         options = Parquet(

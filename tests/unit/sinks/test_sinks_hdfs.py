@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -142,8 +144,10 @@ def test_files_end_by_bytes_of_bodies_and_by_rows(
         ({}, (1 << 30, 0, 300_000, 0)),
         (
             {"roll": {"age": "30s", "idle": "5s", "bytes": 7, "rows": 3}},
-            (1 << 30, 0, 30_000, 5_000),
+            (7_000, 3_000, 30_000, 5_000),
         ),
+        # As Flume's defaults have it: a record of a delivery has no million files.
+        ({"roll": {"age": "30s", "bytes": 1024, "rows": 10}}, (1_024_000, 10_000, 30_000, 0)),
         # Nothing would show full files: then the first of them ends the delivery,
         ({"roll": {"age": 0, "bytes": "1MiB", "rows": 9}}, (1 << 20, 9, 0, 0)),
         ({"roll": {"age": 0, "bytes": 0}}, (1 << 30, 0, 0, 0)),
@@ -243,6 +247,24 @@ def test_k2_another_host_builds_the_file_of_this_one(
         "alpha/1/FlumeData",
         "alpha/2/FlumeData",
     ]
+
+
+def test_k2_files_that_differ_in_their_schema_alone(tmp_path: Path) -> None:
+    schemas = [f'{{"type": "fixed", "name": "n{n}", "size": {n}}}' for n in (1, 2)]
+    headers = [{"flume.avro.schema.literal": schemas[n % 2]} for n in range(6)]
+    batch = rows([b"a", b"bb", b"c", b"dd", b"e", b"ff"], headers)
+    world = World(tmp_path, path="memory://x/in", serializer="avro", file_suffix=".avro")
+    manifest = world.stage(batch)
+    kept = {up[0]: up[1] for up in world.store.uploads.values()}
+    for file in manifest.files:
+        world.store.lose(file.handle)
+    later = world.another()
+    again = later.rebuild(manifest, later.publish(manifest), reader([batch], 3))
+    assert later.publish(again) == []
+    assert world.files == kept
+    assert sorted(kept) == [f"{NAME}-0.avro", f"{NAME}-1.avro"]
+    found = [list(fastavro.reader(io.BytesIO(kept[path]))) for path in sorted(kept)]
+    assert found == [[b"a", b"c", b"e"], [b"bb", b"dd", b"ff"]]
 
 
 # -- bytes -----------------------------------------------------------------------------------------
