@@ -58,6 +58,9 @@ class Hdfs(Component):
     is only ever a piece of one name in a path: `/`, `:`, `%` and control characters in it become
     `%XX`. Events whose path needs a time and that have none in the header `timestamp` go to the
     dead letters below the base; Flume would try the same batch for ever.
+
+    Until a delivery is committed its events stay in the channel, and it ends early when three
+    quarters of the channel are full: let the channel hold more than a file shall.
     """
 
     staged: ClassVar[bool] = True

@@ -82,6 +82,7 @@ def _finish_hdfs(options: dict[str, Json], given: Mapping[str, str]) -> Iterator
     yield from _times(options, given)
     yield from _file_type(options, given)
     yield from _place(options, given)
+    yield from _never_ending(options)
 
 
 def _escapes(options: dict[str, Json]) -> Iterator[Remark]:
@@ -137,6 +138,15 @@ def _times(options: dict[str, Json], given: Mapping[str, str]) -> Iterator[Remar
             "hdfs.useLocalTimeStamp = true",
             Severity.NOTE,
             "hdfs.path",
+        )
+
+
+def _never_ending(options: dict[str, Json]) -> Iterator[Remark]:
+    rules = _mapping(options.get("roll"))
+    if not any(str(value).strip("msB0") for value in rules.values()):
+        yield Remark(
+            "no rule ends a file, so none is seen before a delivery has 1 GiB or the channel is "
+            "full: set hdfs.rollInterval",
         )
 
 

@@ -141,6 +141,18 @@ def test_negative_numbers_switch_rules_off_as_in_flume() -> None:
     assert options["roll"] == {"age": "0ms", "bytes": "0B", "rows": 0, "idle": "0ms"}
 
 
+def test_files_that_nothing_ends_are_told() -> None:
+    off = {"rollInterval": "0", "rollSize": "0", "rollCount": "0"}
+    for given, told in (
+        (off, True),
+        ({**off, "idleTimeout": "60"}, False),
+        ({**off, "rollCount": "100"}, False),
+        ({**off, "rollSize": "1"}, False),
+        ({}, False),
+    ):
+        assert any("no rule ends a file" in r.text for r in hdfs(**given)[1]) is told
+
+
 def test_an_escape_that_flume_has_not_is_left_out_and_said() -> None:
     options, remarks = hdfs(path="hdfs://nn/a%q/%Y", filePrefix="x%_")
     assert (options["path"], options["file_prefix"]) == ("hdfs://nn/a/%Y", "x")

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sinks_support import DELIVERY, HOUR, JOURNAL, T0, context, dead_rows, reader, rows
+from test_sinks_path import HOSTILE
 
 from rayflume.batch import EventBatch
 from rayflume.clock import ManualClock
@@ -356,6 +357,24 @@ def test_headers_that_all_share_do_not_make_frames_too_large(
     [data] = world.files.values()
     assert data == b"".join(b"{k=%s} %d\n" % (b"v" * 50, n) for n in range(100))
     assert manifest.files[0].ranges == ((0, 100),)
+
+
+@pytest.mark.parametrize("path", ["lake/%{h}", "lake/%{h}/x%{h}", "lake/%Y/%{h}"])
+def test_s8_hostile_headers_write_nothing_outside_the_base(tmp_path: Path, path: str) -> None:
+    part = Hdfs(path=path, file_prefix="%{h}")
+    sink = part.build(context(tmp_path))
+    sink.open()
+    writer = sink.begin(DELIVERY)
+    for position, value in enumerate(HOSTILE):
+        writer.write(timed([b"%d" % position], h=value), position)
+    manifest = writer.stage()
+    assert (manifest.written, sink.publish(manifest)) == (len(HOSTILE), [])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["lake"]
+    base = tmp_path / "lake"
+    files = [p for p in base.rglob("*") if p.is_file() and "_rayflume" not in p.parts]
+    found = sorted(int(line) for p in files for line in p.read_bytes().split())
+    assert found == list(range(len(HOSTILE)))
+    sink.close()
 
 
 # -- many files, and a store that fails ------------------------------------------------------------
