@@ -31,6 +31,7 @@ _PATH_BYTES_MAX = 900
 _TIME_BYTES_MAX = 26
 _VALUE_BYTES_MIN = 40
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*|file:(?=/(?!/))")
+_ONE_SLASH = re.compile(r"(?!file:)([A-Za-z][A-Za-z0-9+.-]+:)/(?!/)")
 _UNSAFE = frozenset("/\\%:\x7f")
 """HDFS allows no colon in a name."""
 
@@ -127,6 +128,9 @@ def split_base(path: str, prefix: str) -> tuple[str, Escaped]:
 
     `hdfs://nn/flume/%Y/x`, `web` -> `hdfs://nn/flume`, `%Y/x/web`. Raises ValueError.
     """
+    single = _ONE_SLASH.match(path)
+    if single:
+        raise ValueError(f"{path!r} has one slash behind {single[1]}: write {single[1]}///path")
     match = _SCHEME.match(path)
     root = match[0] if match else ""
     if "%" in root:

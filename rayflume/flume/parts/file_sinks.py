@@ -1,6 +1,4 @@
-"""The sinks `hdfs` and `file_roll`, and what events become in their files. Flume user guide,
-sections HDFS Sink, File Roll Sink and Event Serializers.
-"""
+"""The sinks `hdfs` and `file_roll`. Flume user guide, sections HDFS Sink and File Roll Sink."""
 
 from __future__ import annotations
 
@@ -19,7 +17,6 @@ from rayflume.flume.zones import known, zone
 if TYPE_CHECKING:
     from rayflume.interfaces import Json
 
-_SERIALIZERS = "org.apache.flume.serialization."
 _CODECS = {
     "gzip": "gzip", "deflate": "deflate", "default": "deflate", "bzip2": "bzip2",
     "snappy": "snappy", "lz4": "lz4", "zstd": "zstd", "zstandard": "zstd",
@@ -32,6 +29,7 @@ _WRITE_FORMATS = {
     "org.apache.flume.sink.hdfs.HDFSTextSerializer$Builder": "text",
 }
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+_ONE_SLASH = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:)(?=/(?!/))")
 _ROUND_MAX = {"second": 60, "minute": 60, "hour": 24}
 _UNSEEN = (
     "what is being written lies in _rayflume of the base, which readers skip; files appear whole, "
@@ -181,8 +179,8 @@ def _place(options: dict[str, Json], given: Mapping[str, str]) -> Iterator[Remar
     path = str(options.get("path", ""))
     if path and not _SCHEME.match(path):
         yield from _without_scheme(options, path)
-    elif path.startswith("file:/") and not path.startswith("file://"):
-        options["path"] = f"file://{path.removeprefix('file:')}"
+    else:  # Hadoop takes hdfs:/path and hdfs:///path for the same
+        options["path"] = _ONE_SLASH.sub(r"\1//", path)
     storage = options.get("storage")
     if not isinstance(storage, dict):
         return
@@ -233,23 +231,6 @@ def default_file_system() -> str:
     return (found.get("fs.defaultFS") or found.get("fs.default.name") or "").strip()
 
 
-def _finish_avro(options: dict[str, Json], given: Mapping[str, str]) -> Iterator[Remark]:
-    url = str(options.get("schema_url") or "")
-    if "://" in url.removeprefix("file://"):
-        yield Remark(
-            f"{url} is not fetched: copy the schema to a file on every host of the sink, and name "
-            "that",
-            Severity.ERROR,
-            "schemaURL",
-        )
-    yield Remark(
-        "the schema of an event is its header flume.avro.schema.literal, else schemaURL; events "
-        "with only flume.avro.schema.url go to the dead letters, for nothing is fetched because "
-        "an event says so",
-        Severity.NOTE,
-    )
-
-
 def _finish_roll(options: dict[str, Json], given: Mapping[str, str]) -> Iterator[Remark]:
     if options.get("path_manager") != "rolltime":
         options.pop("time_zone", None)
@@ -268,17 +249,6 @@ def _mapping(value: Json) -> dict[str, Json]:
     return value if isinstance(value, dict) else {}
 
 
-_AVRO_FILE = (
-    Prop("syncIntervalBytes", "2048000", "sync_interval_bytes", size),
-    Prop(
-        "compressionCodec",
-        "null",
-        "compression_codec",
-        one_of({n: n for n in ("null", "deflate", "snappy", "bzip2", "zstandard", "xz")}),
-        lenient=True,
-        why="a codec that Avro has not is ignored, as in Flume",
-    ),
-)
 _NAMES = (
     Prop("prefix", "", "prefix"),
     Prop("extension", "", "extension"),
@@ -427,72 +397,5 @@ PARTS = (
         java_class="org.apache.flume.formatter.output.RollTimePathManager$Builder",
         type="rolltime",
         props=_NAMES,
-    ),
-    FlumePart(
-        kind="sequencefile_serializer",
-        types=("Writable",),
-        java_class="org.apache.flume.sink.hdfs.HDFSWritableSerializer$Builder",
-        type="writable",
-    ),
-    FlumePart(
-        kind="sequencefile_serializer",
-        types=("Text",),
-        java_class="org.apache.flume.sink.hdfs.HDFSTextSerializer$Builder",
-        type="text",
-    ),
-    FlumePart(
-        kind="event_serializer",
-        types=("text",),
-        java_class=f"{_SERIALIZERS}BodyTextEventSerializer$Builder",
-        type="text",
-        props=(Prop("appendNewline", "true", "append_newline", flag),),
-    ),
-    FlumePart(
-        kind="event_serializer",
-        types=("header_and_text",),
-        java_class=f"{_SERIALIZERS}HeaderAndBodyTextEventSerializer$Builder",
-        type="header_and_text",
-        props=(Prop("appendNewline", "true", "append_newline", flag),),
-    ),
-    FlumePart(
-        kind="event_serializer",
-        types=("avro_event",),
-        java_class=f"{_SERIALIZERS}FlumeEventAvroEventSerializer$Builder",
-        type="avro_event",
-        props=_AVRO_FILE,
-    ),
-    FlumePart(
-        kind="event_serializer",
-        types=(),
-        java_class="org.apache.flume.sink.hdfs.AvroEventSerializer$Builder",
-        type="avro",
-        props=(*_AVRO_FILE, Prop("schemaURL", option="schema_url")),
-        finish=_finish_avro,
-    ),
-    FlumePart(
-        kind="sink",
-        types=("logger",),
-        java_class="org.apache.flume.sink.LoggerSink",
-        type="logger",
-        props=(
-            Prop(
-                "maxBytesToLog",
-                "16",
-                "max_bytes_to_log",
-                whole,
-                why="honoured; Flume 1.11 reads it but always shows 16",
-            ),
-        ),
-    ),
-    FlumePart(
-        kind="sink",
-        types=("null",),
-        java_class="org.apache.flume.sink.NullSink",
-        type="null",
-        batch="batchSize",
-        props=(
-            Prop("batchSize", "100", why=_BATCH, severity=Severity.NOTE),
-            Prop("logEveryNEvents", "10000", "log_every_n_events", _count),
-        ),
     ),
 )

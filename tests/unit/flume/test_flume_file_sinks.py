@@ -198,6 +198,7 @@ def test_kerberos_is_handed_to_the_storage_and_only_to_hdfs() -> None:
     assert options["storage"] == {
         "kerberos_principal": "f@EXAMPLE", "kerberos_keytab": "/k", "call_timeout": "1min",
     }  # fmt: skip
+    assert hdfs(path="hdfs:/flume/%Y")[0]["path"] == "hdfs:///flume/%Y"
     options, remarks = hdfs(path="file:/data/%Y", **login)
     assert "storage" not in options
     assert options["path"] == "file:///data/%Y"

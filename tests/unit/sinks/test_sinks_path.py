@@ -205,6 +205,11 @@ def test_the_store_cannot_depend_on_the_event() -> None:
         split_base("hdfs://%{host}/x", "F")
 
 
+def test_a_scheme_with_one_slash_is_no_local_directory() -> None:
+    with pytest.raises(ValueError, match="write hdfs:///path"):
+        split_base("hdfs:/flume/%Y", "F")
+
+
 def test_one_letter_table() -> None:
     assert set(TIME_ESCAPES) == TIME_LETTERS
     assert without_unknown("a%q%%%Y%_%{x}") == ("a%%%Y%{x}", ["%q", "%_"])
