@@ -40,6 +40,7 @@ FOLDERS = {
     "storage": "storage",
     "table": "tables",
     "deserializer": "deserializers",
+    "serializer": "serializers",
 }
 """Kind of part -> folder of the package that holds its types."""
 LOCAL_PATH = {"local_path": True}

@@ -32,7 +32,7 @@ MORE_PARAMETERS = {
     "rayflume/cli/journal.py:deliveries": 6,
 }
 
-GROUND = {"charsets", "errors", "clock", "threads", "units", "metrics", "naming", "ranges"}
+GROUND = {"charsets", "errors", "escapes", "clock", "threads", "units", "metrics", "naming", "ranges"}
 CONTRACTS = GROUND | {
     "batch", "completeness", "schema", "component", "interfaces", "dead_letters", "lines",
     "transcode",
@@ -58,6 +58,8 @@ MAY_IMPORT = {
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,
     "lake": CONTRACTS,
+    "serializer": {"batch", "interfaces"},
+    "serializers": CONTRACTS | {"serializer"},
     "table": {"component", "errors", "interfaces", "lake", "naming"},
     "tables": CONTRACTS | {"table"},
     "tombstones": CONTRACTS,
@@ -71,7 +73,7 @@ MAY_IMPORT = {
     "selectors": CONTRACTS | {"hashes"},
     "channels": CONTRACTS | {"journal"},
     "formats": CONTRACTS | {"kernels", "spans"},
-    "sinks": CONTRACTS | {"lake", "table", "tombstones"},
+    "sinks": CONTRACTS | {"lake", "serializer", "table", "tombstones"},
     # of lakes: no agent, no sink, no journal
     "maintenance": CONTRACTS | {"hashes", "kernels", "tombstones"},
     "config": CONTRACTS,

@@ -86,4 +86,5 @@ def _of_sink(plan: AgentPlan, sink: str | None) -> LakePlace:
         raise ConfigError(f"{plan.file} has no sink {sink!r} with a lake{hint}")
     found = lakes[sink]
     table = getattr(found, "table", None)
-    return LakePlace(found.path, dict(found.storage), plan.directory, table)
+    path = getattr(found, "lake_path", found.path)  # without escapes
+    return LakePlace(path, dict(found.storage), plan.directory, table)

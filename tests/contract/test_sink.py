@@ -1,5 +1,5 @@
-"""The clauses of Sink and DeliveryWriter, over every type in `rayflume/sinks/`, and over lakes that
-are tables of every type in `rayflume/tables/`.
+"""The clauses of Sink and DeliveryWriter, over every type in `rayflume/sinks/`, over lakes that are
+tables of every type in `rayflume/tables/`, and over every kind of file of the sink `hdfs`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,23 @@ OPTIONS: dict[str, dict[str, object]] = {
         "format": {"type": "text"},
         "partition_by": ["kind=%{kind}"],
     },
+    "hdfs": {"path": "lake/%{kind}"},
+    "file_roll": {"directory": "lake"},
 }
 """What a type cannot do without; types that need nothing are not listed."""
+
+HDFS_FILES: dict[str, dict[str, object]] = {
+    "SequenceFile": {"file_type": "SequenceFile"},
+    "packed SequenceFile": {"file_type": "SequenceFile", "codec": "gzip", "write_format": "text"},
+    "CompressedStream": {"file_type": "CompressedStream", "codec": "snappy"},
+    "Parquet": {"file_type": "Parquet"},
+    "avro_event": {"serializer": "avro_event"},
+}
+SINKS = [
+    *types_of("sink"),
+    *(f"parquet {name}" for name in types_of("table")),
+    *(f"hdfs {name}" for name in HDFS_FILES),
+]
 
 MakeSink = Callable[[], Sink]
 
@@ -38,13 +53,23 @@ def table_options(kind: str, tmp_path: Path) -> dict[str, object]:
     return {"type": kind}
 
 
-@pytest.fixture(params=[*types_of("sink"), *(f"parquet {name}" for name in types_of("table"))])
+def published(tmp_path: Path) -> list[Path]:
+    """All files of the lake that readers see; of a table those that hold rows."""
+    base = tmp_path / "lake"
+    found = [path.relative_to(base) for path in base.rglob("*") if path.is_file()]
+    hidden = ("_", "metadata")
+    return [path for path in found if not any(n.startswith(hidden) for n in path.parts)]
+
+
+@pytest.fixture(params=SINKS)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeSink]:
-    name, _, table = request.param.partition(" ")
+    name, _, further = request.param.partition(" ")
     cls = lookup("sink", name)
     options = dict(OPTIONS.get(name, {}))
-    if table:
-        options["table"] = table_options(table, tmp_path)
+    if further in HDFS_FILES:
+        options |= HDFS_FILES[further]
+    elif further:
+        options["table"] = table_options(further, tmp_path)
     made: list[Sink] = []
 
     def build() -> Sink:
@@ -111,9 +136,9 @@ def test_w2_files_name_the_rows_they_were_chosen_from(make: MakeSink) -> None:
 def test_w2_nothing_is_visible_before_publish(make: MakeSink, tmp_path: Path) -> None:
     sink = make()
     manifest = filled(sink)
-    assert list(tmp_path.rglob("*.parquet")) == []
+    assert published(tmp_path) == []
     sink.publish(manifest)
-    assert len(list(tmp_path.rglob("*.parquet"))) == len(manifest.files)
+    assert len(published(tmp_path)) == len(manifest.files)
 
 
 def test_w2_stage_in_another_thread_while_the_next_delivery_fills(make: MakeSink) -> None:
@@ -153,7 +178,7 @@ def test_k1_publish_twice_by_anyone_is_the_same_as_once(make: MakeSink, tmp_path
     manifest = filled(make())
     for _ in range(2):
         assert make().publish(manifest) == []
-    assert len(list(tmp_path.rglob("*.parquet"))) == len(manifest.files)
+    assert len(published(tmp_path)) == len(manifest.files)
 
 
 def test_k2_lost_files_are_built_anew(make: MakeSink, tmp_path: Path) -> None:
