@@ -32,7 +32,17 @@ MORE_PARAMETERS = {
     "rayflume/cli/journal.py:deliveries": 6,
 }
 
-GROUND = {"charsets", "errors", "escapes", "clock", "threads", "units", "metrics", "naming", "ranges"}
+GROUND = {
+    "charsets",
+    "errors",
+    "escapes",
+    "clock",
+    "threads",
+    "units",
+    "metrics",
+    "naming",
+    "ranges",
+}
 CONTRACTS = GROUND | {
     "batch", "completeness", "schema", "component", "interfaces", "dead_letters", "lines",
     "transcode",
