@@ -265,7 +265,7 @@ class _Reading:
         self._place(prop, part, found, options)
         if value is not None:
             self.told.places[*self.path, *path] = value.place
-        elif path:
+        elif path and part.kind not in _OWN_CLASSES:
             self.defaults.append(path)
 
     def _place(
