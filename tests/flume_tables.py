@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from rayflume.config import AgentPlan, PartPlan
 from rayflume.flume import names
 from rayflume.flume.names import FlumePart, Prop, Remark, Severity, Status
 from rayflume.flume.parts import agent, processors
-from rayflume.flume.read import FlumeFile, read_flume
+from rayflume.flume.read import FlumeFile, findings_of, read_flume
 from rayflume.flume.readers import flag, seconds, whole, words
 from rayflume.flume.values import Surroundings
+from rayflume.flume.yaml_text import yaml_text
 
 ERROR = Severity.ERROR
 
@@ -111,6 +114,37 @@ def flume_file(
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     around = Surroundings(environ or {}, **more)  # type: ignore[arg-type]
     return read_flume([path], around)
+
+
+def bare(plan: AgentPlan) -> AgentPlan:
+    """Without file and lines."""
+    folders = {
+        name: {key: _bare(part) for key, part in getattr(plan, name).items()}
+        for name in ("sources", "channels", "sinks")
+    }
+    groups = getattr(plan, "groups", {})
+    if groups:
+        folders["groups"] = {
+            name: dataclasses.replace(group, line=0, processor=_bare(group.processor))
+            for name, group in groups.items()
+        }
+    return dataclasses.replace(plan, file="", line=0, **folders)  # type: ignore[arg-type]
+
+
+def _bare(part: PartPlan) -> PartPlan:
+    return dataclasses.replace(
+        part,
+        line=0,
+        selector=part.selector and _bare(part.selector),
+        interceptors=tuple(map(_bare, part.interceptors)),
+    )
+
+
+def as_yaml(file: FlumeFile, directory: Path, agent: str) -> Path:
+    """The agent converted, in a file."""
+    path = directory / "converted.yaml"
+    path.write_text(yaml_text(file.chosen(agent), findings_of(file, agent), file.files))
+    return path
 
 
 def told(file: FlumeFile) -> list[str]:

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
-from flume_tables import BEGIN, flume_file, tables, told
+from flume_tables import BEGIN, as_yaml, bare, flume_file, tables, told
 
-from rayflume.config import AgentPlan, PartPlan
 from rayflume.config import load as load_yaml
-from rayflume.flume.read import FlumeFile, findings_of, load
-from rayflume.flume.yaml_text import yaml_text
+from rayflume.flume.read import load
 
 __all__ = ["tables"]
 pytestmark = pytest.mark.usefixtures("tables")
-
-
-def bare(plan: AgentPlan) -> AgentPlan:
-    """Without file and lines."""
-    folders = {
-        name: {key: _bare(part) for key, part in getattr(plan, name).items()}
-        for name in ("sources", "channels", "sinks")
-    }
-    return dataclasses.replace(plan, file="", line=0, **folders)
-
-
-def _bare(part: PartPlan) -> PartPlan:
-    return dataclasses.replace(
-        part,
-        line=0,
-        selector=part.selector and _bare(part.selector),
-        interceptors=tuple(map(_bare, part.interceptors)),
-    )
-
-
-def as_yaml(file: FlumeFile, directory: Path, agent: str) -> Path:
-    path = directory / "converted.yaml"
-    path.write_text(yaml_text(file.chosen(agent), findings_of(file, agent), file.files))
-    return path
 
 
 EVERYTHING = """\
