@@ -1,6 +1,4 @@
-"""The agent itself, sink groups and config filters. Flume user guide, sections Setup, Sink Groups,
-Configuration Filters.
-"""
+"""The agent itself and config filters. Flume user guide, sections Setup, Configuration Filters."""
 
 from __future__ import annotations
 
@@ -8,6 +6,7 @@ from rayflume.flume.names import FlumePart, Prop, Severity, Status
 from rayflume.flume.readers import words
 
 _PLAN = "is part of the plan"
+_JCEKS = "belongs to a Hadoop credential store, which only Java can read"
 
 PARTS = (
     FlumePart(
@@ -26,21 +25,6 @@ PARTS = (
             Prop("sinkgroups.NAME.*", why=_PLAN),
             Prop("configfilters.NAME.*", why="resolved when the file is read"),
             Prop("<component>.NAME.config", why="a Java class; rayflume checks settings itself"),
-        ),
-    ),
-    FlumePart(
-        kind="sink_group",
-        types=(),
-        java_class="",
-        props=(
-            Prop("sinks", option="sinks", read=words, required=True),
-            Prop(
-                "processor.type",
-                "default",
-                "processor",
-                nested="sink_processor",
-                prefix="processor.",
-            ),
         ),
     ),
     FlumePart(
@@ -73,8 +57,8 @@ PARTS = (
         why="a credential store of Hadoop (JCEKS) can only be read by Java; put the secrets into "
         "the environment and use a config filter of type env, or ${env:NAME}",
         props=(
-            Prop("credential.provider.path", required=True, why="of a Hadoop store"),
-            Prop("hadoop.security.credstore.java-keystore-provider.password-file", why="as above"),
+            Prop("credential.provider.path", required=True, why=_JCEKS),
+            Prop("credstore.java-keystore-provider.password-file", why=_JCEKS),
         ),
     ),
 )
