@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,8 @@ def _names(verdict: Verdict) -> dict[tuple[str, str], str]:
     for folder in ("channels", "sources", "sinks"):
         for name in verdict.kept[folder]:
             fine = _fine(name)
-            tried = [fine, f"{fine}-{folder[:-1]}", *(f"{fine}-{n}" for n in range(2, 9_999))]
+            numbered = (f"{fine}-{number}" for number in count(2))
+            tried = chain([fine, f"{fine}-{folder[:-1]}"], numbered)
             new = next(one for one in tried if one not in taken)
             taken.add(new)
             found[folder, name] = new

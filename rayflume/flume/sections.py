@@ -23,6 +23,7 @@ KINDS = {
 }
 """Section -> kind of its parts, in the order in which Flume looks at them."""
 _PARTS = ("channels", "sources", "sinks")
+_NAMES_MAX = 300
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,10 @@ def meant(name: str, known: Iterable[str]) -> str:
 
 
 def nearest_of(name: str, known: Iterable[str]) -> str:
-    """The known name that was probably meant, "" when none is near."""
+    """The known name that was probably meant, "" when none is near, or among too many to tell."""
+    known = list(known)
+    if len(known) > _NAMES_MAX:
+        return ""
     plain = _plain(name)
     folded: dict[str, str] = {}
     for one in known:

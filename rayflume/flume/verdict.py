@@ -106,11 +106,12 @@ class Verdict:
 
     def _unlisted(self) -> None:
         for folder, sections in self.agent.sections.items():
-            listed = self.agent.listed(folder)
+            listed = dict.fromkeys(self.agent.listed(folder))
+            undescribed = [one for one in listed if one not in sections]
             for name, section in sections.items():
                 if name not in listed:
                     entry = next(iter(section.entries.values()))
-                    hint = meant(name, [one for one in listed if one not in sections])
+                    hint = meant(name, undescribed)
                     text = (
                         f"{section.where} is described, but not named in "
                         f"`{self.agent.name}.{folder}`, so it is not used; Flume says nothing of it"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from flume_tables import BEGIN, flume_file, tables, told
 
+from rayflume.clock import SystemClock
 from rayflume.errors import ConfigError
 from rayflume.flume.verdict import HAS_GROUPS
 
@@ -242,3 +243,16 @@ def test_a_group_has_the_shape_of_the_yaml(tmp_path: Path) -> None:
     processor = {"type": "failover", "priority": {"k1": 5}, "max_penalty": "10s"}
     assert reading.value["sink_groups"] == {"g1": {"sinks": ["k1", "k2"], "processor": processor}}
     assert reading.plan is not None
+
+
+def test_ten_thousand_lines_take_seconds_and_not_minutes(tmp_path: Path) -> None:
+    names = [f"r{number}" for number in range(1_000)]
+    lines = [f"a1.sources = {' '.join(names)}", *BEGIN.splitlines()[1:]]
+    for name in names:
+        lines += [f"a1.sources.{name}.type = seq", f"a1.sources.{name}.channels = c1"]
+        lines += [f"a1.sources.{name}.x{number} = y" for number in range(7)]
+        lines += [f"a1.sources.un{name}.type = seq"]
+    started = SystemClock().monotonic_ms()
+    file = flume_file(tmp_path, "\n".join(lines))
+    assert len(file.findings) > 8_000 and file.agents["a1"].plan is not None
+    assert SystemClock().monotonic_ms() - started < 30_000  # alone 1 s
