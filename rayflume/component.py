@@ -64,6 +64,9 @@ class Context:
     state_dir: Path = Path("state")
     """Where parts without a directory of their own keep their small state."""
     threads: Threads = field(default_factory=SystemThreads)
+    replay: str = "replayable"
+    """Of a source, its interceptors and selector: whether its rows may come again, see
+    `config/guarantee.py`."""
 
     def path(self, text: str) -> Path:
         """The local path an option names, absolute."""

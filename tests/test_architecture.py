@@ -33,19 +33,24 @@ MORE_PARAMETERS = {
     "rayflume/cli/journal.py:deliveries": 6,
 }
 
-GROUND = {"errors", "clock", "threads", "units", "metrics", "naming", "ranges"}
+GROUND = {"charsets", "errors", "clock", "threads", "units", "metrics", "naming", "ranges"}
 CONTRACTS = GROUND | {
-    "batch", "completeness", "schema", "component", "interfaces", "dead_letters",
+    "batch", "completeness", "schema", "component", "interfaces", "dead_letters", "transcode",
 }  # fmt: skip
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
     "batch": set(),
     "completeness": set(),
     "kernels": set(),
+    "regexes": set(),
+    "hashes": {"kernels"},
+    "spans": {"batch"},
+    "time_patterns": set(),
     "schema": {"errors"},
     "component": {"errors", "clock", "metrics", "threads"},
     "interfaces": {"batch", "completeness"},
     "dead_letters": {"batch"},
+    "transcode": {"batch"},
     "journal": CONTRACTS - {"component", "schema"},
     "storage": CONTRACTS,
     "lake": CONTRACTS,
@@ -55,15 +60,17 @@ MAY_IMPORT = {
     "delivery": CONTRACTS,
     "flow": CONTRACTS | {"delivery"},
     "markers": CONTRACTS,
-    "sources": CONTRACTS | {"lake"},  # dead letters are read from a lake
-    "interceptors": CONTRACTS,
-    "selectors": CONTRACTS,
+    # dead letters are read from a lake, syslog by machine code
+    "sources": CONTRACTS | {"lake", "kernels", "regexes", "spans", "time_patterns"},
+    "interceptors": CONTRACTS | {"regexes", "time_patterns"},
+    "selectors": CONTRACTS | {"hashes"},
     "channels": CONTRACTS | {"journal"},
-    "formats": CONTRACTS | {"kernels"},
+    "formats": CONTRACTS | {"kernels", "spans"},
     "sinks": CONTRACTS | {"lake", "table", "tombstones"},
-    "maintenance": CONTRACTS | {"kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
+    # of lakes: no agent, no sink, no journal
+    "maintenance": CONTRACTS | {"hashes", "kernels", "tombstones"},
     "config": CONTRACTS,
-    "flume": CONTRACTS | {"config"},
+    "flume": CONTRACTS | {"config", "regexes"},
     "agent": CONTRACTS
     | {"flow", "markers", "delivery", "config", "flume", "journal", "lake", "maintenance", "table"},
     "cli": CONTRACTS

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -118,6 +118,7 @@ def _sink(
 def _source(
     part: PartPlan, component: Component, context: Context, channels: Mapping[str, Channel]
 ) -> SourceRunner | ServerRunner:
+    context = replace(context, replay=str(getattr(component, "replay", "lossy")))
     interceptors = [component_of(plan).build(context) for plan in part.interceptors]
     selector = component_of(part.selector) if part.selector else lookup("selector", "replicating")()
     route = flow.Route(

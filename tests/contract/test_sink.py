@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from http_target import serving
 
 from rayflume.batch import EventBatch, Extent
 from rayflume.clock import ManualClock
@@ -52,9 +54,12 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeSink]:
         made.append(sink)
         return sink
 
-    yield build
-    for sink in made:
-        sink.close()
+    with serving() if name == "http" else nullcontext() as target:
+        if target is not None:
+            options["endpoint"] = target.url
+        yield build
+        for sink in made:
+            sink.close()
 
 
 def some(first: int, count: int) -> EventBatch:

@@ -77,7 +77,9 @@ CASES = {
         "dead_letters/",
     ),
 }
-SERVERS = {"http"}
+SERVERS = {
+    name for name in types_of("source") if getattr(lookup("source", name), "server", False)
+}  # in test_server.py
 
 
 def test_every_source_is_here() -> None:

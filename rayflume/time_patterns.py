@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,11 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 _TOKEN = re.compile(
     r"''|'(?P<text>(?:[^']|'')*)'|(?P<letters>([A-Za-z])\3*)|(?P<other>.)", re.DOTALL
 )
-_SUPPORTED = "y M d H m s S Z E, and text in single quotes"
+_SUPPORTED = "y M d D H k h K a m s S Z E, and text in single quotes"
+_CENTURY_BACK = 80
+"""A year of two digits is one of the hundred that begin so long before this one: Joda's pivot year
+is 30 years back, and its hundred begins 50 before the pivot.
+"""
 _Ints = npt.NDArray[np.int64]
 
 
@@ -25,10 +29,14 @@ class MillisPattern:
 
     regex: str
     timezone: str
+    this_year: int = 2000
 
     @staticmethod
-    def compile(pattern: str, timezone: str) -> MillisPattern:
-        """Raises ValueError for a letter that is not supported or an unknown zone."""
+    def compile(pattern: str, timezone: str, this_year: int = 2000) -> MillisPattern:
+        """`this_year`: years with two digits are near it.
+
+        Raises ValueError for a letter that is not supported or an unknown zone.
+        """
         seen: set[str] = set()
         parts = [_part(match, pattern, seen) for match in _TOKEN.finditer(pattern)]
         if not seen:
@@ -39,7 +47,7 @@ class MillisPattern:
             raise ValueError(
                 f"{timezone!r} is not a time zone; write one such as UTC or Europe/Oslo"
             ) from None
-        return MillisPattern(rf"(?i)\A{''.join(parts)}\z", timezone)
+        return MillisPattern(rf"(?i)\A{''.join(parts)}\z", timezone, this_year)
 
     def parse(self, text: pa.StringArray) -> pa.StringArray:
         """Milliseconds since 1970 as text, null where the text is null or is no such time."""
@@ -61,13 +69,22 @@ class MillisPattern:
             return np.asarray(values[name].cast(pa.int64()))
 
         year, day = number("y", 1970), number("d", 1)
+        if "yy" in values:
+            year = _near(number("yy", 0), self.this_year)
         month = _month_numbers(values["MMM"]) if "MMM" in values else number("M", 1)
-        hour, minute, second = number("H", 0), number("m", 0), number("s", 0)
+        minute, second = number("m", 0), number("s", 0)
+        hour, in_range = _hour(number, values)
         months = ((year - 1970) * 12 + np.clip(month, 1, 12) - 1).astype("datetime64[M]")
         first = months.astype("datetime64[D]").astype(np.int64)
         last = (months + 1).astype("datetime64[D]").astype(np.int64) - first
         good = (month >= 1) & (month <= 12) & (day >= 1) & (day <= last)
-        good &= (hour < 24) & (minute < 60) & (second < 60)
+        good &= in_range & (minute < 60) & (second < 60)
+        if "D" in values:
+            of_year = number("D", 1)
+            first = (year - 1970).astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64)
+            leap = ((year % 4 == 0) & (year % 100 != 0)) | (year % 400 == 0)
+            good &= (of_year >= 1) & (of_year <= 365 + leap)
+            day = of_year
         seconds = (((first + day - 1) * 24 + hour) * 60 + minute) * 60 + second
         millis = seconds * 1000 + (_fraction(values["S"]) if "S" in values else 0)
         if "Z" in values:
@@ -91,15 +108,19 @@ def _part(match: re.Match[str], pattern: str, seen: set[str]) -> str:
         return re.sub(r"([^\w\s])", r"\\\1", text)
     letter, length = letters[0], len(letters)
     name = "MMM" if letter == "M" and length >= 3 else letter.replace("Y", "y")
+    name = "yy" if name == "y" and length == 2 else name
     expressions = {
         "y": r"\d{4}",
+        "yy": r"\d{2}",
+        "D": r"\d{1,3}",
+        "a": "[ap]m",
         "MMM": "|".join(_MONTHS) if length == 3 else "[a-z]{3,9}",
         "S": rf"\d{{1,{max(length, 3)}}}" if length < 10 else "",
         "Z": r"z|[+-]\d\d:?\d\d",
         "E": "[a-z]+",
-    } | dict.fromkeys("MdHms", r"\d{1,2}")
+    } | dict.fromkeys("MdHkhKms", r"\d{1,2}")
     expression = expressions.get(name)
-    if not expression or (name == "y" and length not in (1, 4)):
+    if not expression or (name == "y" and length not in (1, 4)) or length > 9:
         raise ValueError(
             f"the letters {letters!r} of the time pattern {pattern!r} are not supported; "
             f"use {_SUPPORTED}"
@@ -110,6 +131,28 @@ def _part(match: re.Match[str], pattern: str, seen: set[str]) -> str:
         raise ValueError(f"the time pattern {pattern!r} has {letters!r} twice")
     seen.add(name)
     return f"(?P<{name}>{expression})"
+
+
+def _near(year: _Ints, this_year: int) -> _Ints:
+    """The year with these last two digits in the hundred of _CENTURY_BACK."""
+    first = this_year - _CENTURY_BACK
+    return first + (year - first) % 100
+
+
+def _hour(
+    number: Callable[[str, int], _Ints], values: Mapping[str, pa.StringArray]
+) -> tuple[_Ints, npt.NDArray[np.bool_]]:
+    """Hour of the day from H (0 to 23), k (1 to 24), or K (0 to 11) or h (1 to 12) with `a`."""
+    name = next((name for name in "HkhK" if name in values), "H")
+    given = number(name, 0)
+    low, high = {"H": (0, 23), "k": (1, 24), "h": (1, 12), "K": (0, 11)}[name]
+    good = np.asarray((given >= low) & (given <= high))
+    if name in "Hk":
+        return given % 24, good
+    hour = given % 12
+    if "a" in values:
+        hour = hour + 12 * np.asarray(pc.equal(pc.utf8_lower(values["a"]), "pm"))
+    return hour, good
 
 
 def _month_numbers(names: pa.StringArray) -> _Ints:

@@ -1,4 +1,4 @@
-"""Hashes of variable-length values: the one loop of the checksum that no numpy function offers."""
+"""Hashes of variable-length values: the one loop of a checksum that no numpy function offers."""
 
 from __future__ import annotations
 
