@@ -32,17 +32,19 @@ MORE_PARAMETERS = {
     "rayflume/cli/journal.py:deliveries": 6,
 }
 
-GROUND = {"errors", "clock", "threads", "units", "metrics", "naming", "ranges"}
+GROUND = {"errors", "clock", "threads", "units", "metrics", "naming", "ranges", "own_parts"}
 CONTRACTS = GROUND | {
-    "batch", "completeness", "schema", "component", "interfaces", "dead_letters",
+    "batch", "completeness", "schema", "component", "interfaces", "dead_letters", "protocols",
 }  # fmt: skip
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
     "batch": set(),
     "completeness": set(),
     "kernels": set(),
+    "own_parts": {"errors"},
+    "protocols": {"component", "errors", "interfaces"},
     "schema": {"errors"},
-    "component": {"errors", "clock", "metrics", "threads"},
+    "component": {"errors", "clock", "metrics", "own_parts", "threads"},
     "interfaces": {"batch", "completeness"},
     "dead_letters": {"batch"},
     "journal": CONTRACTS - {"component", "schema"},

@@ -99,7 +99,7 @@ def _start_on_ray(plan: AgentPlan, address: str | None, until_drained: bool) -> 
     from rayflume.agent import cluster
     from rayflume.agent.plan_store import Record
 
-    ours = cluster.connect(address)
+    ours = cluster.connect(address, modules=plan.modules() if address else ())
     try:
         record = Record(plan, until_drained=until_drained)
         agent = cluster.start_agent(record, detached=False)

@@ -10,8 +10,9 @@ import typer
 
 from rayflume.cli import _reference as reference
 from rayflume.cli._output import console, interactive, say, say_json, table
-from rayflume.component import FOLDERS, nearest, types_of
+from rayflume.component import FOLDERS, nearest, own_part, types_of
 from rayflume.errors import ConfigError
+from rayflume.own_parts import is_dotted, make_importable
 
 
 def add(app: typer.Typer) -> None:
@@ -23,7 +24,9 @@ def components(
     part: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TYPE]", help="A type such as `parquet`, or `kind.type`: `channel.memory`."
+            metavar="[TYPE]",
+            help="A type such as `parquet`, `kind.type` as `channel.memory`, or a class of your "
+            "own as `my_module.MySink`.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -63,6 +66,9 @@ def components(
 def _named(part: str) -> list[tuple[str, str]]:
     """(kind, type) of every part that the word names."""
     kind, _, name = part.lower().rpartition(".")
+    if kind not in FOLDERS and is_dotted(part) and part.rpartition(".")[2][0].isupper():
+        make_importable([part], Path.cwd())
+        return [(own_part(part).kind, part)]
     if kind and kind not in FOLDERS:
         raise ConfigError(f"unknown kind {kind!r}{nearest(kind, list(FOLDERS))}")
     kinds = [kind] if kind else list(FOLDERS)

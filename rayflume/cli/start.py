@@ -55,7 +55,7 @@ def start(
 
     plan = load(conf, agent)
     refuse_relative(plan)
-    with connected(address):
+    with connected(address, plan.modules()):
         from rayflume.agent import cluster
         from rayflume.agent.placement import alive_nodes
         from rayflume.agent.plan_store import Record

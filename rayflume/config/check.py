@@ -21,6 +21,7 @@ from rayflume.config.parts import Given, dotted, explain, resolved_text
 from rayflume.config.plan import AgentPlan, PartPlan, Placement
 from rayflume.config.wiring import promises, wiring
 from rayflume.errors import ConfigError
+from rayflume.own_parts import is_dotted, make_importable
 from rayflume.units import parse_millis
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ class _Checker:
     def plan(self) -> AgentPlan:
         value = self.document.value if isinstance(self.document.value, dict) else {}
         self.problems += self.document.problems
+        make_importable(value, self.directory)
         for path, text in missing(value, self.environ):
             self.report(path, text)
             self.unresolved |= {path, path[:-1]}
@@ -245,7 +247,7 @@ class _Checker:
 
     def type_of(self, kind: str, value: Mapping[str, Json], path: KeyPath) -> str:
         name = resolved_text(value.get("type"), self.environ)
-        return "" if name is None else str(name).lower()
+        return "" if name is None else str(name) if is_dotted(str(name)) else str(name).lower()
 
     def options(self, kind: str, value: Mapping[str, Json], path: KeyPath) -> dict[str, Json]:
         """The part's options as written, after reporting what is wrong with them."""

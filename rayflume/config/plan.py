@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rayflume.config.environment import resolve_text
+from rayflume.own_parts import imported_from
 from rayflume.units import ByteSize
 
 if TYPE_CHECKING:
@@ -117,6 +118,20 @@ class AgentPlan:
         for folder in ("sources", "channels", "sinks"):
             value[folder] = {name: _part(part) for name, part in value[folder].items()}
         return AgentPlan(**value | {"directory": Path(value["directory"])})
+
+    def written(self) -> Iterator[object]:
+        """Types and options of all parts as they are written; for own_parts, which looks for the
+        names of users' own classes among them.
+        """
+        for part in self.parts():
+            selector = [part.selector] if part.selector else []
+            for one in (part, *part.interceptors, *selector):
+                yield one.type
+                yield one.options
+
+    def modules(self) -> tuple[Path, ...]:
+        """Files and packages beside the configuration that hold users' own parts of this plan."""
+        return imported_from(self.written(), self.directory)
 
     def state_path(self) -> Path:
         """The local directory for small state, absolute. Raises ConfigError: missing variable."""
