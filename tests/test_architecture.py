@@ -64,9 +64,11 @@ MAY_IMPORT = {
     "sinks": CONTRACTS | {"lake", "table", "tombstones"},
     "maintenance": CONTRACTS | {"kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
     "config": CONTRACTS,
+    "flume": CONTRACTS | {"config"},
     "agent": CONTRACTS
-    | {"flow", "markers", "delivery", "config", "journal", "lake", "maintenance", "table"},
-    "cli": CONTRACTS | {"flow", "config", "journal", "lake", "agent", "maintenance", "__init__"},
+    | {"flow", "markers", "delivery", "config", "flume", "journal", "lake", "maintenance", "table"},
+    "cli": CONTRACTS
+    | {"flow", "config", "flume", "journal", "lake", "agent", "maintenance", "__init__"},
     "demo": set(),
     "demo_lake": {"cli", *GROUND},
     "__init__": {"errors", "agent"},
