@@ -138,7 +138,7 @@ WRONG = [
     ("shop_parts.Nameless", "shop_parts.Nameless must say what it is: write `kind = ...`, one of"),
     ("shop_parts.Stranger", "is no part: derive the class from rayflume.component.Component"),
     ("shop_parts.NUMBER", "is no part: derive the class from rayflume.component.Component"),
-    ("shop_parts.Shout", "shop_parts.Shout is of kind 'interceptor', and here stands one of kind 'sink'"),
+    ("shop_parts.Shout", "is of kind 'interceptor', and here stands one of kind 'sink'"),
     ("os.system", "is no part"),
     ("shop_part.Counted", "there is no module 'shop_part': put shop_part.py (or a folder"),
     ("com.example.MySink", "`--map com.example.MySink=my_module.MyPart`"),
@@ -249,7 +249,9 @@ def test_components_shows_it(
     assert "has no class 'Absent'" in capsys.readouterr().err
 
 
-def test_submit_takes_the_modules_along(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_submit_takes_the_modules_along(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     from rayflume.cli.submit import _copy_modules
 
     package = folder / "shop_kit"
