@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from rayflume.errors import ConfigError
-from rayflume.own_parts import is_dotted, named
+from rayflume.own_parts import how_to_map, is_dotted, is_java, named
 from rayflume.threads import SystemThreads, Threads
 
 if TYPE_CHECKING:
@@ -152,6 +152,8 @@ def lookup(kind: str, type_name: str) -> type[Component]:
         return own_part(str(type_name), kind)
     known = types_of(kind)
     name = str(type_name).lower()
+    if name not in known and is_java(str(type_name)):
+        raise ConfigError(f"unknown {kind} type {type_name!r}; {how_to_map(str(type_name))}")
     if name not in known:
         raise ConfigError(f"unknown {kind} type {type_name!r}{nearest(name, known)}")
     try:

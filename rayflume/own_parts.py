@@ -23,6 +23,20 @@ def is_dotted(name: str) -> bool:
     return _DOTTED.fullmatch(name) is not None
 
 
+def is_java(name: str) -> bool:
+    """Whether a name may be that of a Java class; an inner one has a `$`."""
+    return is_dotted(name.replace("$", "_"))
+
+
+def how_to_map(java_class: str) -> str:
+    """What to do about a Java class, a clause for the end of a sentence."""
+    return (
+        "a Java class cannot run here: write the part in Python (docs/own-parts.md) and say "
+        f"`--map '{java_class}=my_module.MyPart'`, or `java_classes: {{{java_class}: "
+        "my_module.MyPart}`"
+    )
+
+
 def named(name: str) -> object:
     """What a dotted name stands for: an attribute of the module before its last dot.
 
@@ -52,10 +66,7 @@ def _missing(name: str, module: str, wanted: str) -> str:
         "beside the configuration or on PYTHONPATH, or install it"
     )
     if "." in module:
-        text += (
-            "; a Java class cannot run here: write the part in Python and say "
-            f"`--map {name}=my_module.MyPart`, or `java_classes: {{{name}: my_module.MyPart}}`"
-        )
+        text += f"; {how_to_map(name)}"
     return text
 
 

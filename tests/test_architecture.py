@@ -28,6 +28,7 @@ LONGER_FILES = {
 MORE_PARAMETERS = {
     "rayflume/cli/run_.py:run": 8,  # typer: the options of a command are its parameters
     "rayflume/cli/submit.py:submit": 8,
+    "rayflume/cli/components.py:components": 6,
     "rayflume/cli/compact.py:compact": 11,
     "rayflume/cli/journal.py:deliveries": 6,
 }

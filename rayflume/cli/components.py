@@ -1,4 +1,4 @@
-"""`rayflume components [TYPE]`: every part, or all options of one."""
+"""`rayflume components [TYPE]`: every part, or all options of one; `--flume`: those of Flume."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from rayflume.cli import _parity as parity
 from rayflume.cli import _reference as reference
 from rayflume.cli._output import console, interactive, say, say_json, table
 from rayflume.component import FOLDERS, nearest, own_part, types_of
 from rayflume.errors import ConfigError
+from rayflume.flume.names import FlumePart
 from rayflume.own_parts import is_dotted, make_importable
 
 
@@ -36,14 +38,25 @@ def components(
     write: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Write docs/components.md and conf/reference/ below this directory."
+            metavar="DIR",
+            help="Write docs/components.md, docs/flume-parity.md and conf/reference/ below this "
+            "directory.",
         ),
     ] = None,
+    flume: Annotated[
+        bool,
+        typer.Option(
+            "--flume", help="The parts of Apache Flume and what rayflume has of them; of one: all."
+        ),
+    ] = False,
 ) -> None:
     """List every part, or show the options of one with an example. Needs no Ray.
 
     Example:  rayflume components parquet
     """
+    if flume:
+        _flume(part, as_json, markdown)
+        return
     if write is not None:
         for path in reference.write(write):
             say(f"wrote {path}")
@@ -61,6 +74,31 @@ def components(
     else:
         for one in found:
             _show(one)
+
+
+def _flume(name: str | None, as_json: bool, markdown: bool) -> None:
+    found = parity.parts() if name is None else parity.named(name)
+    if as_json:
+        say_json(parity.as_json(found))
+    elif markdown:
+        sys.stdout.write(parity.markdown())
+    elif name is None:
+        columns = ["kind", "Flume", "status", "rayflume", "reason or remark"]
+        table(columns, parity.rows(found), {"done": "green", "never": "red", "not yet": "yellow"})
+    else:
+        for part in found:
+            _show_flume(part)
+
+
+def _show_flume(part: FlumePart) -> None:
+    own = f": {part.type}" if part.type else ""
+    say(f"{part.kind} {parity.title(part)} ({part.status}{own})", "bold")
+    for text in (part.java_class, part.why):
+        if text:
+            _wrapped(text, "  ")
+    say("")
+    table(["property", "default", "option", "remark"], parity.property_rows(part))
+    say("")
 
 
 def _named(part: str) -> list[tuple[str, str]]:

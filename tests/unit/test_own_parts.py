@@ -141,7 +141,7 @@ WRONG = [
     ("shop_parts.Shout", "is of kind 'interceptor', and here stands one of kind 'sink'"),
     ("os.system", "is no part"),
     ("shop_part.Counted", "there is no module 'shop_part': put shop_part.py (or a folder"),
-    ("com.example.MySink", "`--map com.example.MySink=my_module.MyPart`"),
+    ("com.example.MySink", "`--map 'com.example.MySink=my_module.MyPart'`"),
     ("broken_parts.Sink", "cannot be imported: ZeroDivisionError: division by zero"),
     ("typo_parts.Sink", "cannot be imported: SyntaxError: invalid syntax (typo_parts.py, line 1)"),
     ("needy_parts.Sink", "the module 'needy_parts' needs the package 'not_there_at_all'"),
