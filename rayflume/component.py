@@ -75,6 +75,11 @@ class Component(BaseModel):
     """Base of every part's options. Frozen; an unknown option is an error.
 
     A class of a user's own module needs no decorator and says its `kind`: `kind = "sink"`.
+
+    P1  The class has a docstring and each option a description: they are its documentation.
+    P2  No option has the name of a key of the plan (`type`, `channel`, `placement`, ...).
+    P3  An unknown option is refused.
+    P4  What `build` makes has all methods and attributes of the protocol of its kind.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
