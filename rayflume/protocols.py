@@ -53,8 +53,9 @@ def built(component: Component, context: Context) -> Any:  # noqa: ANN401 - as C
     if missing:
         protocol = protocol_of(component.kind, part)
         assert protocol is not None
+        name = getattr(type(component), "type_name", type(component).__name__)
         raise ConfigError(
-            f"{component.kind} {context.part}: {component.type_name}.build() gives a "
+            f"{component.kind} {context.part}: {name}.build() gives a "
             f"{type(part).__name__} without `{'`, `'.join(missing)}`, which "
             f"rayflume.interfaces.{protocol.__name__} has"
         )

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from rayflume.cli import _new as new_part
 from rayflume.cli import _parity as parity
 from rayflume.cli import _reference as reference
 from rayflume.cli._output import console, interactive, say, say_json, table
@@ -49,11 +50,23 @@ def components(
             "--flume", help="The parts of Apache Flume and what rayflume has of them; of one: all."
         ),
     ] = False,
+    new: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Write the module of a class of your own to begin with, and a test of it: "
+            "source, interceptor, selector, channel, sink or format.",
+        ),
+    ] = None,
 ) -> None:
     """List every part, or show the options of one with an example. Needs no Ray.
 
     Example:  rayflume components parquet
     """
+    if new is not None:
+        for path in new_part.write(part or "", new, Path.cwd()):
+            say(f"wrote {path}")
+        return
     if flume:
         _flume(part, as_json, markdown)
         return

@@ -32,9 +32,10 @@ class Check:
         """Raises ContractBroken."""
         try:
             self.function(trial)
-        except AssertionError as error:
+        except Exception as error:  # the part's own code, which may raise anything
             about = self.name.partition("_")[2].replace("_", " ")
-            raise ContractBroken(f"{self.clause}\n{about}: {error}") from error
+            found = str(error) if isinstance(error, AssertionError) else repr(error)
+            raise ContractBroken(f"{self.clause}\n{about}: {found}") from error
         finally:
             trial.close()
 

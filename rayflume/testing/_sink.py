@@ -36,7 +36,7 @@ def _staged(trial: Trial) -> list[Path]:
     return list(trial.directory.rglob("*.staged"))
 
 
-def _visible(trial: Trial, manifest: Manifest) -> int:
+def visible(trial: Trial, manifest: Manifest) -> int:
     """How many files of the manifest are in the directory."""
     names = {Path(file.target).name for file in manifest.files}
     return sum(path.name in names for path in trial.directory.rglob("*") if path.is_file())
@@ -74,11 +74,11 @@ def w2_files_name_the_rows_they_were_chosen_from(trial: Trial) -> None:
 def w2_nothing_is_visible_before_publish(trial: Trial) -> None:
     sink = trial.opened()
     manifest = filled(sink)
-    before = _visible(trial, manifest)
+    before = visible(trial, manifest)
     same(before, 0)
     sink.publish(manifest)
-    if _visible(trial, manifest):
-        same(_visible(trial, manifest), len(manifest.files))
+    if visible(trial, manifest):
+        same(visible(trial, manifest), len(manifest.files))
 
 
 def w2_stage_in_another_thread_while_the_next_delivery_fills(trial: Trial) -> None:
@@ -117,9 +117,9 @@ def w3_abandon_leaves_nothing_behind(trial: Trial) -> None:
 def k1_publish_twice_by_anyone_is_the_same_as_once(trial: Trial) -> None:
     manifest = filled(trial.opened())
     same(trial.opened().publish(manifest), [])
-    once = _visible(trial, manifest)
+    once = visible(trial, manifest)
     same(trial.opened().publish(manifest), [])
-    same(_visible(trial, manifest), once)
+    same(visible(trial, manifest), once)
 
 
 def k2_lost_files_are_built_anew(trial: Trial) -> None:

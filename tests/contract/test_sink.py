@@ -10,7 +10,7 @@ import pytest
 
 from rayflume.component import lookup, types_of
 from rayflume.testing import Check, Trial, checks
-from rayflume.testing._sink import filled
+from rayflume.testing._sink import filled, visible
 
 OPTIONS: dict[str, dict[str, object]] = {
     "parquet": {
@@ -43,7 +43,10 @@ def test_contract(check: Check, trial: Trial) -> None:
     check(trial)
 
 
-def test_the_schema_of_each_file_is_named(trial: Trial) -> None:
+def test_files_are_there_after_publish_with_their_schema(trial: Trial) -> None:
     sink = trial.opened()
-    assert all(file.schema_version for file in filled(sink).files)
+    manifest = filled(sink)
+    sink.publish(manifest)
+    assert visible(trial, manifest) == len(manifest.files)
+    assert all(file.schema_version for file in manifest.files)
     trial.close()

@@ -262,3 +262,41 @@ def test_submit_takes_the_modules_along(
     _copy_modules(plan.modules(), target)
     found = sorted(path.relative_to(target).as_posix() for path in target.rglob("*"))
     assert found == ["shop_kit", "shop_kit/__init__.py", "shop_parts.py"]
+
+
+@pytest.mark.parametrize("kind", ["source", "interceptor", "selector", "channel", "sink", "format"])
+def test_a_template_is_written_with_its_test(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["components", "new_parts.Fresh", "--new", kind]) == 0
+    assert capsys.readouterr().out == (
+        f"wrote {tmp_path}/new_parts.py\nwrote {tmp_path}/test_new_parts.py\n"
+    )
+    make_importable("new_parts.Fresh", tmp_path)
+    assert own_part("new_parts.Fresh", kind).__name__ == "Fresh"
+    assert "My" + kind.capitalize() not in (tmp_path / "new_parts.py").read_text()
+    compile((tmp_path / "test_new_parts.py").read_text(), "test", "exec")
+    assert run(["components", "new_parts.Fresh", "--new", kind]) == 2
+    assert "new_parts.py is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["my_parts.Fresh", "--new", "snik"], "no template for 'snik'; did you mean 'sink'?"),
+        (["Fresh", "--new", "sink"], "'Fresh' is no class of a module: write it as my_module."),
+        (["deep.my_parts.Fresh", "--new", "sink"], "deep does not exist; create it"),
+    ],
+)
+def test_a_template_that_cannot_be_written(
+    arguments: list[str],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["components", *arguments]) == 2
+    assert text in capsys.readouterr().err
+    assert not list(tmp_path.glob("*my_parts*"))
