@@ -7,8 +7,8 @@ from pathlib import Path
 from rayflume.channels._journaled import ChannelSetup, JournaledChannel
 from rayflume.clock import Clock, ManualClock, SystemClock
 from rayflume.component import Context
+from rayflume.journal.options import JournalOptions
 from rayflume.journal.seam import Disk
-from rayflume.journal.store import JournalOptions
 from rayflume.metrics import Metrics
 from rayflume.testing._rows import (
     Leased,

@@ -75,6 +75,7 @@ class Runner:
 
     def start(self) -> None:
         """Begin to work. Returns at once."""
+        self.metrics.set("StartTime", self.clock.now_ms())
         self._thread = self._threads.start(self.name, self._main)
 
     def stop(self, wait_s: float = 10.0) -> None:
@@ -109,6 +110,7 @@ class Runner:
         else:
             if self.health.state not in ("drained", "failed"):
                 self.health.state = "stopped"
+        self.metrics.set("StopTime", self.clock.now_ms())
 
     def _run(self) -> None:
         raise NotImplementedError
@@ -400,12 +402,18 @@ class SinkRunner(Runner):
             self._lane.reader.shutdown()
             flow.release(self._lane)
             self._sink.close()
+            self.metrics.add("ConnectionClosedCount")
             heart.join(5)
 
     def _open(self) -> None:
         info = self._channel.info()
         self._lease_ms = info.lease_timeout_ms
-        self._sink.open()
+        try:
+            self._sink.open()
+        except RayflumeError:
+            self.metrics.add("ConnectionFailedCount")
+            raise
+        self.metrics.add("ConnectionCreatedCount")
         if info.directory is not None and journal_in(info.directory) == info.journal:
             # The journal lies on this host: its rows are read where they are.
             self._reader = SegmentReader(info.directory, direct=info.direct)
@@ -460,6 +468,7 @@ class SinkRunner(Runner):
                 log.warning("%s: %s", self.name, error.message)
             except Retry:
                 self.metrics.add("DeliveryRetryCount")
+                self.metrics.add("EventWriteFail")
                 raise
 
         done = self._retry(once)

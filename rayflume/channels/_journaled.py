@@ -37,9 +37,10 @@ from rayflume.interfaces import (
     Taken,
 )
 from rayflume.journal.ledger import Judgement, Ledger
+from rayflume.journal.options import JournalOptions
 from rayflume.journal.seam import Disk
 from rayflume.journal.segment import Kind, Meta, extents_to_json
-from rayflume.journal.store import Journal, JournalOptions
+from rayflume.journal.store import Journal
 from rayflume.units import format_bytes
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class JournaledChannel:
         self._condition = context.threads.condition()
         self._journal = Journal(disk, options, context.clock, self._condition)
         self._limits = options.limits
+        self._sealing = options.sealing
         self._closed = True
         self._draining = False
         self._failed_ms: int | None = None
@@ -179,7 +181,7 @@ class JournaledChannel:
         return ChannelInfo(
             journal,
             self._context.host_id,
-            self._disk.path(),
+            self._disk.path() if self._sealing is None else None,
             self._setup.durable,
             self._limits.lease_timeout_ms,
             self._setup.direct,
@@ -221,7 +223,7 @@ class JournaledChannel:
             crc = crc32(payload)
         start = self._journal.ledger.next_position
         stop = start + judged.rows
-        meta = {
+        meta: Meta = {
             "rows": [start, stop],
             "extents": extents_to_json(extents),
             "source": request.source,
@@ -229,6 +231,9 @@ class JournaledChannel:
         }
         if request.skip:
             meta["skip"] = request.skip
+        if self._sealing is not None:
+            payload, meta = self._sealing.seal(payload, meta)
+            crc = crc32(payload)
         seq = self._journal.append(Kind.PUT, meta, payload, crc)
         if self._setup.on_put is not None:
             self._setup.on_put(stop, extents)
@@ -305,7 +310,7 @@ class JournaledChannel:
 
     def _fetch(self, ref: RowRef) -> pa.Buffer:
         try:
-            return self._disk.read(ref.segment, ref.offset, ref.length)
+            return self._journal.record(ref)
         except FileNotFoundError as error:
             raise LeaseRevoked(f"rows of {self._context.part} are gone: {error}") from error
         except OSError as error:

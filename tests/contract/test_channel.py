@@ -32,10 +32,13 @@ REQUIRED = {"file": {"directory": "wal"}}
 A, B = "lake/0/a", "lake/1/b"
 
 
-@pytest.fixture(params=[*types_of("channel"), "file reopened"])
+@pytest.fixture(params=[*types_of("channel"), "file reopened", "file reopened and encrypted"])
 def trial(request: pytest.FixtureRequest, tmp_path: Path) -> Trial:
     kind, _, again = str(request.param).partition(" ")
-    options = REQUIRED.get(kind, {})
+    options: dict[str, object] = dict(REQUIRED.get(kind, {}))
+    if "encrypted" in again:
+        (tmp_path / "key").write_bytes(bytes(range(32)))
+        options["encryption"] = {"active_key": "k", "key_files": {"k": "key"}}
     return Trial(lookup("channel", kind), options, tmp_path, reopens=bool(again))
 
 
