@@ -64,8 +64,8 @@ def components(
     Example:  rayflume components parquet
     """
     if new is not None:
-        for path in new_part.write(part or "", new, Path.cwd()):
-            say(f"wrote {path}")
+        for written in new_part.write(part or "", new, Path.cwd()):
+            say(f"wrote {written}")
         return
     if flume:
         _flume(part, as_json, markdown)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,7 +91,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-def values(sink: object = "shop_parts.Counted", interceptor: object = "shop_parts.Shout") -> dict:
+def values(
+    sink: object = "shop_parts.Counted", interceptor: object = "shop_parts.Shout"
+) -> dict[str, Any]:
     return {
         "agent": "shop",
         "sources": {"s": {"type": "seq", "channels": ["c"], "interceptors": [interceptor]}},

@@ -147,7 +147,7 @@ class Taken(MySink):
     channel: str = "c"
 
 
-class Open(MyInterceptor, extra="ignore"):  # type: ignore[call-arg]
+class Open(MyInterceptor, extra="ignore"):
     """Takes any option."""
 
 

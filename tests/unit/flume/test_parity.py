@@ -18,9 +18,7 @@ def test_the_table_has_a_line_for_each_part(capsys: Captured) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["kind", "Flume", "status"]
     assert len(lines) == len(all_parts()) + 1
-    (memory,) = [
-        line.split() for line in lines if line.startswith("channel  ") and "memory" in line
-    ]
+    (memory,) = [line.split() for line in lines if line.split()[:2] == ["channel", "memory"]]
     assert memory == ["channel", "memory", "done", "memory"]
     (jms,) = [line for line in lines if line.split()[:2] == ["source", "jms"]]
     assert "not yet" in jms

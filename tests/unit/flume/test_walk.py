@@ -53,9 +53,6 @@ PENDING = {
         "path_manager DEFAULT", "path_manager ROLLTIME",
     ],
     "LATER": [
-        "channel file", "channel SPILLABLEMEMORY",
-        "channel org.apache.flume.channel.PseudoTxnMemoryChannel",
-        "file_channel_key_provider JCEKSFILE", "file_channel_cipher_provider AESCTRNOPADDING",
         "sink_processor default", "sink_processor failover", "sink_processor load_balance",
         "sink_selector round_robin", "sink_selector random",
     ],
