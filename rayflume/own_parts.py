@@ -70,28 +70,33 @@ def _missing(name: str, module: str, wanted: str) -> str:
     return text
 
 
-def beside(values: object, directory: Path) -> tuple[Path, ...]:
-    """The modules and packages in `directory` that a dotted name among the values begins with.
+def beside(values: object, *directories: Path) -> tuple[Path, ...]:
+    """The modules and packages in the directories that a dotted name among the values begins with.
 
     `values`: options as they are written, mappings and lists within each other. Imports nothing.
     """
     tops = sorted({text.partition(".")[0] for text in _dotted(values)})
-    places = ((directory / f"{top}.py", directory / top / "__init__.py") for top in tops)
-    found = (next((place for place in both if place.is_file()), None) for both in places)
-    return tuple(place.parent if place.name == "__init__.py" else place for place in found if place)
+    return tuple(
+        place.parent if place.name == "__init__.py" else place
+        for directory in directories
+        for top in tops
+        for place in (directory / f"{top}.py", directory / top / "__init__.py")
+        if place.is_file()
+    )
 
 
-def make_importable(values: object, directory: Path) -> None:
-    """Let Python look into `directory` too, behind all other places, if a name among the values
-    needs it. Holds for this process.
+def make_importable(values: object, *directories: Path) -> None:
+    """Let Python look into those of the directories too, behind all other places, that hold what a
+    name among the values begins with. Holds for this process.
     """
-    if beside(values, directory) and str(directory) not in sys.path:
-        sys.path.append(str(directory))
+    for path in beside(values, *directories):
+        if str(path.parent) not in sys.path:
+            sys.path.append(str(path.parent))
 
 
-def imported_from(values: object, directory: Path) -> tuple[Path, ...]:
+def imported_from(values: object, *directories: Path) -> tuple[Path, ...]:
     """Those of `beside` that this process has imported: what other hosts need."""
-    return tuple(path for path in beside(values, directory) if _came_from(path))
+    return tuple(path for path in beside(values, *directories) if _came_from(path))
 
 
 def _came_from(path: Path) -> bool:

@@ -37,7 +37,6 @@ from rayflume.clock import SystemClock
 from rayflume.config import PartPlan
 from rayflume.errors import ConfigError, Retry
 from rayflume.interfaces import Json
-from rayflume.own_parts import make_importable
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +246,7 @@ class SupervisorActor:
         record = store().load(agent)
         if record is None:
             raise ConfigError(f"no plan of agent {agent} is kept on this cluster")
-        make_importable(record.plan.written(), record.plan.directory)
+        record.plan.make_importable()
         if any(part.placement.per_node for part in record.plan.parts()):
             record = with_present_nodes(record)
         host = RayHost(record)

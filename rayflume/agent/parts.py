@@ -23,7 +23,6 @@ from rayflume.config import AgentPlan, PartPlan, component_of
 from rayflume.errors import ChannelClosed, Fatal, JournalLocked, RayflumeError
 from rayflume.interfaces import Channel, Json
 from rayflume.metrics import Metrics
-from rayflume.own_parts import make_importable
 from rayflume.protocols import built
 
 LOCK_RETRY_MS = 500
@@ -86,7 +85,7 @@ def build_part(
     place: Place, channels: Mapping[str, Channel], clock: Clock | None = None
 ) -> SourceRunner | ServerRunner | SinkRunner | SinkGroup | MarkingSink | ChannelPart:
     """The part, not yet started. Raises OptionError where an option proves wrong on this host."""
-    make_importable(place.plan.written(), place.plan.directory)
+    place.plan.make_importable()
     context = place.context(clock or SystemClock())
     component = component_of(place.part)
     if place.part.kind == "channel":
