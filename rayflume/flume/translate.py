@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from rayflume.errors import ConfigError
 from rayflume.flume import names
 from rayflume.flume.defaults import pruned
 from rayflume.flume.findings import Finding, Place
@@ -18,6 +19,7 @@ from rayflume.flume.own import is_own, own_part
 from rayflume.flume.readers import text as as_text
 from rayflume.flume.sections import meant, nearest_of
 from rayflume.flume.values import Value, literal
+from rayflume.own_parts import how_to_map
 
 if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
@@ -74,13 +76,16 @@ class Translation:
 
     def named(self, kind: str, type_name: str, name: str, at: Value | None) -> FlumePart | None:
         """The part that a type names; None after saying why there is none."""
-        part = names.lookup(kind, type_name) or own_part(kind, type_name, self.classes)
         spoken = kind.replace("_", " ")
+        try:
+            part = own_part(kind, type_name, self.classes) or names.lookup(kind, type_name)
+        except ConfigError as error:
+            self.refuse(name, error.message, at)
+            return None
         if part is None and is_own(type_name):
             self.refuse(
                 name,
-                f"{type_name} is a Java class of your own; write the {spoken} in Python and name "
-                f"it: --map {type_name}=my_module.MyClass",
+                f"{type_name} is no {spoken} of Flume's; {how_to_map(type_name)}",
                 at,
             )
             return None

@@ -8,6 +8,7 @@ from rayflume.flume.names import FlumePart, Prop, Severity, Status
 from rayflume.flume.readers import words
 
 _PLAN = "is part of the plan"
+_JCEKS = "belongs to a Hadoop credential store, which only Java can read"
 
 PARTS = (
     FlumePart(
@@ -73,8 +74,8 @@ PARTS = (
         why="a credential store of Hadoop (JCEKS) can only be read by Java; put the secrets into "
         "the environment and use a config filter of type env, or ${env:NAME}",
         props=(
-            Prop("credential.provider.path", required=True, why="of a Hadoop store"),
-            Prop("hadoop.security.credstore.java-keystore-provider.password-file", why="as above"),
+            Prop("credential.provider.path", required=True, why=_JCEKS),
+            Prop("credstore.java-keystore-provider.password-file", why=_JCEKS),
         ),
     ),
 )

@@ -1,41 +1,12 @@
-"""What is around the parts: agents, groups, filters of values, monitoring, Java's properties.
+"""What is around the parts: classes of users, where a file is, monitoring, Java's properties.
 
-User guide: Configuration, Config Filters, Monitoring, SSL/TLS support, JSON Reporting.
+User guide: Configuration, Monitoring, SSL/TLS support.
 """
 
 from __future__ import annotations
 
 from rayflume.flume.names import FlumePart, Prop, Severity, Status
 from rayflume.flume.parts._refused import KEYSTORE, refused
-
-
-def _plan(*written: str) -> tuple[Prop, ...]:
-    return refused("is part of the plan", *written)
-
-
-FILE = (
-    FlumePart(
-        kind="agent",
-        types=(),
-        java_class="",
-        props=(
-            *_plan("sources", "sinks", "channels!", "sinkgroups", "configfilters"),
-            *_plan("sources.<NAME>.*", "sinks.<NAME>.*", "channels.<NAME>.*"),
-            *_plan("sinkgroups.<NAME>.*", "configfilters.<NAME>.*"),
-            Prop(
-                "<component>.<NAME>.config",
-                why="a Java class that checks the settings of unknown types; rayflume checks "
-                "itself",
-            ),
-        ),
-    ),
-    FlumePart(
-        kind="sink_group",
-        types=(),
-        java_class="",
-        props=_plan("sinks!", "processor.type=default", "processor.*"),
-    ),
-)
 
 # -- classes of users ------------------------------------------------------------------------------
 
@@ -81,35 +52,8 @@ CUSTOM = (
     ),
 )  # fmt: skip
 
-# -- filters of values, files ----------------------------------------------------------------------
+# -- where a file is ----------------------------------------------------------------------
 
-FILTERS = (
-    FlumePart(
-        kind="config_filter",
-        types=("env",),
-        java_class="org.apache.flume.configfilter.EnvironmentVariableConfigFilter",
-    ),
-    FlumePart(
-        kind="config_filter",
-        types=("external",),
-        java_class="org.apache.flume.configfilter.ExternalProcessConfigFilter",
-        props=_plan("command!", "charset=UTF-8"),
-    ),
-    FlumePart(
-        kind="config_filter",
-        types=("hadoop",),
-        java_class="org.apache.flume.configfilter.HadoopCredentialStoreConfigFilter",
-        props=refused(
-            "a Hadoop credential store (JCEKS) is a Java keystore, which is not read; put the "
-            "values into the environment and use the filter `env`, or read them with "
-            "`hadoop credential`'s own tools through the filter `external`",
-            "credential.provider.path!", "credstore.java-keystore-provider.password-file",
-        ),
-        status=Status.NEVER,
-        why="a Hadoop credential store (JCEKS) is a Java keystore, which is not read; use the "
-        "filter `env` (values from the environment) or `external` (a command that prints them)",
-    ),
-)  # fmt: skip
 _FETCH = "fetch the file before the start: `{} > flume.conf`, then `rayflume run flume.conf`"
 CONFIGURATIONS = (
     FlumePart(
@@ -256,4 +200,4 @@ JAVA = (
     ),
 )
 
-PARTS = (*FILE, *CUSTOM, *FILTERS, *CONFIGURATIONS, *MONITORING, *JAVA)
+PARTS = (*CUSTOM, *CONFIGURATIONS, *MONITORING, *JAVA)

@@ -60,6 +60,7 @@ PENDING = {
 """What engineers are still building: nothing is asked of it until its table is there."""
 DESCRIBED = {"80% of the JVM maximum heap", "local time"}
 """Defaults that describe a value instead of being one: a table may leave them out."""
+OF_THE_PLAN = ("agent", "sink_group")
 KIND = {"channel_selector": "selector"}
 """Flume's kind -> rayflume's, where they differ."""
 
@@ -155,6 +156,8 @@ def test_each_property_is_there_with_its_default(known: Known) -> None:
 
 @each
 def test_each_property_is_honoured_or_refused_with_a_sentence(known: Known) -> None:
+    if known.name in WAITING:
+        pytest.skip("an engineer is building it")
     part, wrong = part_of(known), []
     for one in known.properties:
         prop = part.find(one["name"])
@@ -185,7 +188,11 @@ def targets(part: FlumePart, prop: Prop) -> Iterator[tuple[type[BaseModel], tupl
     """(class, path in it) where the option may be: in its own class, or, of a nested part that
     rayflume has as options of the part around it, there.
     """
-    if part.types == ("<custom class>",) or prop in names.COMMON.get(part.kind, ()):
+    if (
+        part.types == ("<custom class>",)
+        or part.kind in OF_THE_PLAN
+        or prop in names.COMMON.get(part.kind, ())
+    ):
         yield Anything, ()
         return
     keys = tuple(prop.option.split("."))
