@@ -15,8 +15,8 @@ from rayflume.agent.figures import Meter, PartFigures
 from rayflume.clock import SystemClock
 from rayflume.component import nearest
 from rayflume.config import AgentPlan, check_host, guarantees, plan_of
-from rayflume.config import load as load_plan
 from rayflume.errors import ConfigError, RayflumeError
+from rayflume.flume.read import load as load_plan
 from rayflume.interfaces import Json
 from rayflume.units import format_bytes
 
@@ -36,7 +36,7 @@ class _Host(Protocol):
 
 
 def load(path: str | Path, agent: str | None = None) -> Agent:
-    """The agent of a configuration file; `agent` names it if the file has several.
+    """The agent of a configuration file, YAML or Flume's; `agent` names it if there are several.
 
     Raises ConfigError with all `problems` of the file.
     """

@@ -48,7 +48,7 @@ def chosen_lake(
         if sink is not None:
             raise ConfigError("--sink goes with --config")
         return LakePlace(path, _parsed(options or []))
-    from rayflume.config import load
+    from rayflume.flume.read import load
 
     if options:
         raise ConfigError("--storage goes with a path; --config has the storage's options")

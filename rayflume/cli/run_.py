@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from rayflume.cli._conf import FlumeOptions, for_flume, plan_of
 from rayflume.cli._output import complain, interactive, say
 from rayflume.cli._progress import Progress, log_to_stderr, summary
 from rayflume.cli.validate import AgentName, Conf
@@ -45,6 +46,7 @@ def add(app: typer.Typer) -> None:
     app.command("run")(run)
 
 
+@for_flume
 def run(
     conf: Conf,
     agent: AgentName = None,
@@ -66,6 +68,8 @@ def run(
     ] = False,
     grace: Grace = "60s",
     log_level: LogLevel = "critical",
+    *,
+    flume: FlumeOptions,
 ) -> None:
     """Run an agent here until it has ended or Ctrl-C is pressed.
 
@@ -74,8 +78,6 @@ def run(
 
     Example:  rayflume run conf/clickstream.yaml --until-drained
     """
-    from rayflume.config import load
-
     if inline and (address or new_journal):
         raise typer.BadParameter("--inline has no cluster: leave out --address and --new-journal")
     if inline:
@@ -83,7 +85,7 @@ def run(
 
         spare_pandas()
     grace_ms = grace_of(grace)
-    plan = load(conf, agent)
+    plan = plan_of(conf, agent, flume)
     if inline or address is None:
         refuse_host(plan)
     log_to_stderr(log_level)

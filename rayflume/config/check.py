@@ -78,6 +78,23 @@ def plan_of(
     return _Checker(document, "", Path(directory).expanduser().absolute(), environ).plan()
 
 
+def checked(
+    document: Document,
+    directory: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    partial: bool = False,
+) -> tuple[AgentPlan, list[tuple[int, str]]]:
+    """The plan of a document from elsewhere, and what is wrong with it: (line, sentence).
+
+    `partial`: sources or sinks may be missing, and channels that nobody fills or empties may be
+    there, as Flume has it.
+    """
+    checker = _Checker(document, "", directory, environ, partial=partial)
+    plan = checker.build()
+    return plan, list(dict.fromkeys(checker.problems))
+
+
 def _plain(value: object) -> Json:
     """Python values as YAML has them. Raises ConfigError for any other."""
     if value is None or isinstance(value, str | bool | int | float):
@@ -139,8 +156,18 @@ class _Checker:
     problems: list[tuple[int, str]] = field(default_factory=list)
     unresolved: set[KeyPath] = field(default_factory=set)
     """Paths whose value holds a variable that is not set, and the paths right above."""
+    partial: bool = False
 
     def plan(self) -> AgentPlan:
+        """The plan. Raises ConfigError with all that is wrong."""
+        plan = self.build()
+        if self.problems:
+            places = sorted(dict.fromkeys(self.problems), key=lambda problem: problem[0])
+            raise _failed([f"{self.place(line)}{text}" for line, text in places])
+        return plan
+
+    def build(self) -> AgentPlan:
+        """The plan as far as it can be made, and `problems`."""
         value = self.document.value if isinstance(self.document.value, dict) else {}
         value = self.mapped(value)
         self.problems += self.document.problems
@@ -165,13 +192,10 @@ class _Checker:
             file=self.file,
             line=self.document.line,
         )
-        for path, text in wiring(plan, self.environ):
+        for path, text in wiring(plan, self.environ, self.partial):
             self.report(path, text)
         for path, text in () if self.problems else promises(plan, self.environ):
             self.report(path, text)
-        if self.problems:
-            places = sorted(dict.fromkeys(self.problems), key=lambda problem: problem[0])
-            raise _failed([f"{self.place(line)}{text}" for line, text in places])
         return plan
 
     def mapped(self, value: dict[str, Json]) -> dict[str, Json]:
@@ -245,6 +269,8 @@ class _Checker:
     # -- parts -------------------------------------------------------------------------------------
 
     def folder(self, folder: str, value: Json) -> dict[str, PartPlan]:
+        if (value is None or value == {}) and self.partial:
+            return {}
         if value is None or value == {}:
             self.report((folder,), f"is missing or empty; name at least one {KINDS[folder]}")
             return {}

@@ -186,6 +186,7 @@ class _Reading:
             read = prop.read(value.text)
         except ValueError as error:
             self._unreadable(prop, full, value, str(error))
+            self._default(prop, options)
             return
         _put(options, path, value.written if prop.read is as_text else _escaped(read))
         by_option[path] = name
@@ -223,6 +224,9 @@ class _Reading:
             hint = f"; did you mean it with {near!r}?" if near else ""
             text = f"a {self._spoken} needs `{prop.name}`{hint}; {self.told.where} is dropped"
             self.told.drop(self.name + prop.name, f"{text}, {_AS_FLUME}")
+        self._default(prop, options)
+
+    def _default(self, prop: Prop, options: dict[str, Json]) -> None:
         if prop.default is None or not prop.option or prop.match(prop.name) != {}:
             return
         path = prop.path({})

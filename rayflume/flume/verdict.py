@@ -19,7 +19,7 @@ from rayflume.errors import ConfigError
 from rayflume.flume.filters import AgentFilters
 from rayflume.flume.findings import Finding, Place
 from rayflume.flume.groups import Group, group_of
-from rayflume.flume.names import FlumePart, Severity
+from rayflume.flume.names import FlumePart, Severity, Status
 from rayflume.flume.sections import KINDS, AgentText, Section, meant, nearest_of
 from rayflume.flume.translate import KeyPath, Translation
 from rayflume.flume.values import Resolver, Surroundings, Value
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
 
 _COMMENT = re.compile(r"\s(#.*)", re.DOTALL)
-HAS_GROUPS = "sink_groups" in AgentPlan.__dataclass_fields__
+HAS_GROUPS = "groups" in AgentPlan.__dataclass_fields__
 """Whether plans can hold sink groups. As long as they cannot, a group keeps its agent from running:
 its sinks would compete for rows instead of standing in for each other.
 """
@@ -66,8 +66,8 @@ class Verdict:
         self._resolver = resolver
         self._around = around
         self._filters = AgentFilters(agent, resolver, around)
-        self._impossible: set[str] = set()
-        """Names of channels that rayflume cannot run: what depends on them is no fault."""
+        self._impossible: set[tuple[str, str]] = set()
+        """(section, name) of parts that only rayflume cannot run: others may need them."""
         self._comments()
         self._judge()
         self.findings += self._filters.findings
@@ -168,19 +168,19 @@ class Verdict:
         told.places[*path, "type"] = kind.place
         return told, Kept(name, part, options, told.place, told.places, values)
 
-    def _keep(self, folder: str, told: Translation, kept: Kept | None) -> None:
+    def _keep(self, folder: str, name: str, told: Translation, kept: Kept | None) -> None:
         self.findings += told.findings
-        if kept is not None and not told.dropped:
-            self.kept[folder][kept.name] = kept
+        if told.impossible and not told.dropped:
+            self._impossible.add((folder, name))
+        if kept is not None and not told.dropped and kept.part.status is Status.DONE:
+            self.kept[folder][name] = kept
 
     def _channel(self, name: str) -> None:
-        told, kept = self._part("channels", name)
-        if told.impossible and not told.dropped:
-            self._impossible.add(name)
-        self._keep("channels", told, kept)
+        self._keep("channels", name, *self._part("channels", name))
 
-    def _valid(self) -> set[str]:
-        return {*self.kept["channels"], *self._impossible}
+    def _valid(self, folder: str = "channels") -> set[str]:
+        """Names of parts that are there for others, whether or not rayflume can run them."""
+        return {*self.kept[folder], *(name for where, name in self._impossible if where == folder)}
 
     def _source(self, name: str) -> None:
         told, kept = self._part("sources", name)
@@ -193,7 +193,7 @@ class Verdict:
             told.places["sources", name, "channels"] = listed.place
             self._capacities(told, kept)
             self._selected(told, kept)
-        self._keep("sources", told, kept)
+        self._keep("sources", name, told, kept)
 
     def _no_channel(self, told: Translation, section: Section, key: str) -> None:
         near = nearest_of(key, section.entries)
@@ -226,8 +226,8 @@ class Verdict:
                 at = kept.values.get(kept.part.batch)
                 text = (
                     f"a batch of {batch} does not fit into a transaction of the channel {name!r} "
-                    f"({channel.part.capacity} {room}); {told.where} is dropped, as in Flume; raise "
-                    f"{self.agent.name}.channels.{name}.{channel.part.capacity}"
+                    f"({channel.part.capacity} {room}); {told.where} is dropped, as in Flume; "
+                    f"raise {self.agent.name}.channels.{name}.{channel.part.capacity}"
                 )
                 told.drop(kept.part.batch, text, at)
                 return
@@ -264,13 +264,14 @@ class Verdict:
             kept.channels = [channel.text]
             told.places["sinks", name, "channel"] = channel.place
             self._capacities(told, kept)
-        self._keep("sinks", told, kept)
+        self._keep("sinks", name, told, kept)
 
     def _group(self, name: str) -> None:
         section = self.agent.sections["sinkgroups"][name]
         told, values = self._begin(section)
         taken = {sink for group in self.groups.values() for sink in group.sinks}
-        group = group_of(told, values, [s for s in self.kept["sinks"] if s not in taken], name)
+        free = [sink for sink in self.agent.listed("sinks") if sink in self._valid("sinks") - taken]
+        group = group_of(told, values, free, name)
         if told.dropped and group is not None:
             for sink in group.sinks:  # Flume drops them with the group
                 text = f"sinks.{sink} is dropped with its group, as in Flume"
@@ -286,6 +287,8 @@ class Verdict:
     # -- the agent ---------------------------------------------------------------------------------
 
     def _unconnected(self) -> None:
+        if self._impossible:
+            return  # who knows what they are connected to
         parts = [*self.kept["sources"].values(), *self.kept["sinks"].values()]
         used = {name for part in parts for name in part.channels}
         for name in [name for name in self.kept["channels"] if name not in used]:

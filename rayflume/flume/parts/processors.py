@@ -5,7 +5,7 @@ from __future__ import annotations
 from rayflume.flume.names import FlumePart, Prop
 from rayflume.flume.readers import flag, millis, whole
 
-_SELECTOR = (Prop("maxTimeOut", "30000", "max_timeout", millis),)
+_SELECTOR = (Prop("maxTimeOut", "30000", "max_time_out", millis),)
 
 PARTS = (
     FlumePart(
