@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -57,14 +57,23 @@ def is_own(java_class: str) -> bool:
     return "." in java_class and not java_class.startswith(_PREFIX)
 
 
+def unused(classes: Mapping[str, str], values: Iterable[str]) -> list[str]:
+    """The Java classes in `classes` that none of the values of a file names."""
+    folded = {value.removesuffix(_BUILDER).lower() for value in values}
+    for part in names.all_parts():
+        if not folded.isdisjoint(map(str.lower, part.types)):
+            folded.add(part.java_class.removesuffix(_BUILDER).lower())
+    return [java for java in classes if java.removesuffix(_BUILDER).lower() not in folded]
+
+
 def _mapped(kind: str, type_name: str, classes: Mapping[str, str]) -> str | None:
     """A class may be mapped without its `$Builder`; an alias means its class."""
     part = names.lookup(kind, type_name)
-    for name in (type_name, part.java_class if part else ""):
-        for one in (name, name.removesuffix(_BUILDER)):
-            if one in classes:
-                return classes[one]
-    return None
+    meant = {type_name.removesuffix(_BUILDER)}
+    if part is not None:
+        meant.add(part.java_class.removesuffix(_BUILDER))
+    found = [python for java, python in classes.items() if java.removesuffix(_BUILDER) in meant]
+    return found[0] if found else None
 
 
 def _properties(
