@@ -106,8 +106,9 @@ def _inner(field: FieldInfo) -> type[BaseModel] | None:
     for part in parts_in(field):
         if isinstance(part, NestedPart):
             return None
-        plain = isinstance(part, type) and typing.get_origin(part) is None
-        if plain and issubclass(part, BaseModel):
+        if not isinstance(part, type) or typing.get_origin(part) is not None:
+            continue
+        if issubclass(part, BaseModel):
             return part
     return None
 
