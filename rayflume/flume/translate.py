@@ -14,7 +14,7 @@ from rayflume.errors import ConfigError
 from rayflume.flume import names
 from rayflume.flume.defaults import pruned
 from rayflume.flume.findings import Finding, Place
-from rayflume.flume.names import COMMON, FlumePart, Prop, Severity, Status
+from rayflume.flume.names import COMMON, FlumePart, Prop, Remark, Severity, Status
 from rayflume.flume.own import is_own, own_part
 from rayflume.flume.readers import text as as_text
 from rayflume.flume.sections import meant, nearest_of
@@ -159,12 +159,20 @@ class _Reading:
         if self.part.finish is None or self.part.status is not Status.DONE:
             return
         given = {name: value.text for name, value in values.items()}
-        for remark in self.part.finish(options, given):
+        for remark in self._remarks(options, given):
             at = values.get(remark.name)
             if remark.severity is Severity.ERROR:
                 self.told.drop(self.name + remark.name, remark.text, at)
             else:
                 self.told.tell(remark.severity, self.name + remark.name, remark.text, at)
+
+    def _remarks(self, options: dict[str, Json], given: Mapping[str, str]) -> list[Remark]:
+        """What `finish` says; a value it cannot read drops the part as one of a property does."""
+        assert self.part.finish is not None
+        try:
+            return list(self.part.finish(options, given) or ())
+        except ValueError as error:
+            return [Remark(f"{error}; {self.told.where} is dropped, {_AS_FLUME}", Severity.ERROR)]
 
     # -- one property ------------------------------------------------------------------------------
 

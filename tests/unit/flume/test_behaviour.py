@@ -7,12 +7,12 @@ and the part is translated with and without it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pytest
 
-from rayflume.flume import names
+from rayflume.flume import names, translate
 from rayflume.flume.grammar import parse_bytes
 from rayflume.flume.names import COMMON, FlumePart, Prop, Status
 from rayflume.flume.sections import split
@@ -20,15 +20,34 @@ from rayflume.flume.values import Resolver, Surroundings
 from rayflume.flume.verdict import Verdict
 from rayflume.interfaces import Json
 
-Given = Mapping[str, str]
+Given = dict[str, str]
+PLACEHOLDER = "k1"
 FOLDERS = {"source": "sources", "channel": "channels", "sink": "sinks"}
 CANDIDATES = [
-    "k1", "7", "2000", "true", "false", "c1", "/some/where", "(a)(b)", "yyyy", "a=b", "a:1",
+    "c1", "7", "2000", "true", "false", "gzip", "Text", "/some/where", "a=b", "a:1",
     "UTF-16", "127.0.0.2", "http://127.0.0.1:9/", "200", "TLSv1.2", "0.5", "allow:ip:127.*",
 ]  # fmt: skip
 """Values to try; the first that can be read and is not the default is taken."""
+SAMPLES = {
+    "filegroups": PLACEHOLDER,
+    "regex": "(a)(b)",
+    "pattern": "yyyy",
+    "hdfs.path": "/logs/%Y",
+    "hdfs.timeZone": "UTC",
+}
+"""Values of properties that take no others, or make others mean something."""
+GIVEN = {"regex_extractor": {"serializers": "s1", "serializers.s1.name": "n"}}
+"""Part -> what must be there, although no single property is required."""
+FIRST = {"hdfs.fileType": "DataStream"}
+"""What others depend on: without it they are tried one by one, which takes long."""
 DONE = [part for part in names.all_parts() if part.status is Status.DONE]
 ALONE = [part for part in DONE if part.kind in FOLDERS and part.type]
+
+
+@pytest.fixture(autouse=True)
+def _defaults_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which defaults are written out is tested elsewhere, and takes most of the time."""
+    monkeypatch.setattr(translate, "pruned", lambda kind, name, options, *_: options)
 
 
 def with_type(part: FlumePart) -> str:
@@ -37,11 +56,13 @@ def with_type(part: FlumePart) -> str:
 
 def name_of(prop: Prop) -> str:
     """Its name with something in the place of each placeholder."""
-    return re.sub(r"<[^<>]+>|(?<![^.])\*$", "k1", prop.name)
+    return re.sub(r"<[^<>]+>|(?<![^.])\*$", PLACEHOLDER, prop.name)
 
 
 def another(prop: Prop) -> str:
     """A value that is not the default."""
+    if prop.name in SAMPLES:
+        return SAMPLES[prop.name]
     choices = list(CANDIDATES)
     default = None if prop.default is None else prop.read(prop.default)
     for value in choices:
@@ -58,28 +79,35 @@ def another(prop: Prop) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A property with a value, and what else must be there."""
+    """A property with a value, what else must be there, and what may be."""
 
     name: str
     value: str
     given: Given
+    beside: Given = field(default_factory=dict)
 
 
-def cases(part: FlumePart, start: str, given: Given) -> Iterator[Case]:
-    """Every property of a part whose names begin with `start`, and of the parts within it."""
+def cases(part: FlumePart, start: str, given: Given, outer: Given) -> Iterator[Case]:
+    """Every property of a part whose names begin with `start`, and of the parts within it. `outer`:
+    what may be given of the parts around it.
+    """
     needed = {start + name_of(p): another(p) for p in part.props if p.required and p.option}
-    given = {**given, **needed}
+    more = {start + name: value for name, value in GIVEN.get(part.name, {}).items()}
+    given = {**given, **needed, **more}
+    beside = outer | {
+        start + name_of(prop): another(prop) for prop in part.props if not prop.nested
+    }
     for prop in part.props:
         full = start + name_of(prop)
         if prop.nested:
-            yield from nested(prop, start, given)
+            yield from nested(prop, start, given, beside)
         elif full in needed:
-            yield Case(full, another(prop) + "1", given)
+            yield Case(full, another(prop) + "1", given, beside)
         else:
-            yield Case(full, another(prop), given)
+            yield Case(full, another(prop), given, beside)
 
 
-def nested(prop: Prop, start: str, given: Given) -> Iterator[Case]:
+def nested(prop: Prop, start: str, given: Given, outer: Given) -> Iterator[Case]:
     for inner in DONE:
         if inner.kind != prop.nested or with_type(inner)[:1] == "<":
             continue
@@ -89,11 +117,11 @@ def nested(prop: Prop, start: str, given: Given) -> Iterator[Case]:
             own[f"{begin}type"] = with_type(inner)
             if inner.kind == "regex_extractor_serializer":
                 own[f"{begin}name"] = "n"
-        yield from cases(inner, begin, {**given, **own})
+        yield from cases(inner, begin, {**given, **own}, outer)
 
 
 def translated(part: FlumePart, given: Given) -> tuple[Json, set[str]]:
-    """The options of the part, None when it is dropped, and the keys that something is said of."""
+    """The options of the part, None when it is dropped, and what is said of it."""
     folder = FOLDERS[part.kind]
     lines = [f"a.{folder} = p", f"a.{folder}.p.type = {with_type(part)}"]
     if part.kind == "channel":  # one that nobody uses is left out
@@ -109,23 +137,40 @@ def translated(part: FlumePart, given: Given) -> tuple[Json, set[str]]:
     verdict = Verdict(agents["a"], Resolver(text.entries, around), around)
     kept = verdict.kept[folder].get("p")
     start = f"a.{folder}.p."
-    said = {one.key.removeprefix(start) for one in verdict.findings if one.key.startswith(start)}
+    said = {f"{one.key}: {one.text}" for one in verdict.findings if one.key.startswith(start)}
     return (kept.options if kept else None), said
 
 
 def passed_over(part: FlumePart, found: Iterator[Case]) -> list[str]:
     wrong = []
     for case in found:
-        before, _ = translated(part, case.given)
-        after, said = translated(part, {**case.given, case.name: case.value})
-        if after == before and case.name not in said:
+        if not any(noticed(part, case, around) for around in surroundings(part, case)):
             wrong.append(f"{case.name} = {case.value}")
     return wrong
 
 
+def noticed(part: FlumePart, case: Case, around: Given) -> bool:
+    """Whether the property changes the options, or something is said of it."""
+    before, said_before = translated(part, around)
+    after, said = translated(part, {**around, case.name: case.value})
+    return after != before or any(case.name in one for one in said - said_before)
+
+
+def surroundings(part: FlumePart, case: Case) -> Iterator[Given]:
+    """What else is given: what must be; all that is off turned on (a key store means nothing
+    without `ssl`); every other property; each of them alone.
+    """
+    yield case.given
+    others = {n: v for n, v in case.beside.items() if n != case.name and n not in case.given}
+    yield {**{n: v for n, v in FIRST.items() if n in others}, **case.given}
+    yield {**{n: v for n, v in others.items() if v == "true"}, **case.given}
+    yield {**others, **case.given}
+    yield from ({name: value, **case.given} for name, value in others.items())
+
+
 @pytest.mark.parametrize("part", ALONE, ids=lambda part: f"{part.kind} {part.name}")
 def test_no_property_is_passed_over(part: FlumePart) -> None:
-    assert passed_over(part, cases(part, "", {})) == []
+    assert passed_over(part, cases(part, "", {}, {})) == []
 
 
 @pytest.mark.parametrize("prop", [p for p in COMMON["source"] if p.nested], ids=lambda p: p.nested)
@@ -134,7 +179,7 @@ def test_no_property_of_what_every_source_has_is_passed_over(prop: Prop) -> None
     if not sources:
         pytest.skip("no source is in the tables yet")
     needed = {p.name: another(p) for p in sources[0].props if p.required and p.option}
-    assert passed_over(sources[0], nested(prop, "", needed)) == []
+    assert passed_over(sources[0], nested(prop, "", needed, {})) == []
 
 
 def test_what_is_passed_over_is_noticed() -> None:
