@@ -129,15 +129,19 @@ def plan_of_flume(file: FlumeFile, agent: str | None, strict: bool = False) -> A
 
 
 def load(
-    path: str | Path, agent: str | None = None, environ: Mapping[str, str] | None = None
+    path: str | Path,
+    agent: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    java_classes: Mapping[str, str] | None = None,
 ) -> AgentPlan:
     """The checked plan of one agent of a configuration file, YAML or Flume's.
 
-    `agent` is needed only if the file has several. Raises ConfigError with all `problems`.
+    `agent` is needed only if the file has several. `java_classes`: Java class -> dotted name of the
+    Python class in its place. Raises ConfigError with all `problems`.
     """
     if not is_flume(path):
-        return load_yaml(path, agent, environ)
-    around = surroundings()
+        return load_yaml(path, agent, environ, java_classes)
+    around = surroundings(java_classes=java_classes)
     if environ is not None:
-        around = Surroundings(environ, {}, around.now_ms)
+        around = replace(around, environ=environ)
     return plan_of_flume(read_flume([path], around), agent)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import rayflume
 from rayflume.cli import run
 from rayflume.config.java_classes import parse_maps
 from rayflume.flume.findings import Finding
@@ -195,6 +196,12 @@ def test_a_class_of_map_that_nothing_is_of_is_told(folder: Path) -> None:
         "org.apache.flume.source.AvroSource"
     ]
     assert unused({"org.apache.flume.source.AvroSource": "p.B"}, ["AVRO"]) == []
+
+
+def test_the_python_interface_has_it(folder: Path) -> None:
+    classes = {**MAP, "com.example.Feed": "bank_parts.Feed"}
+    agent = rayflume.load(folder / "flume.conf", java_classes=classes)
+    assert repr(agent).endswith("s:bank_parts.Feed c:memory k:bank_parts.Ledger>")
 
 
 def test_validate_and_convert_have_the_option(folder: Path, capsys: Captured) -> None:
