@@ -27,6 +27,7 @@ LONGER_FILES = {
 }
 MORE_PARAMETERS = {
     "rayflume/cli/run_.py:run": 9,  # typer: the options of a command are its parameters
+    "rayflume/cli/start.py:start": 6,
     "rayflume/cli/submit.py:submit": 9,
     "rayflume/cli/components.py:components": 6,
     "rayflume/cli/compact.py:compact": 11,

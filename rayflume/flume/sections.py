@@ -69,7 +69,7 @@ def split(entries: Mapping[str, Entry]) -> tuple[dict[str, AgentText], list[Find
     for key, entry in entries.items():
         agent, dot, rest = key.partition(".")
         folder, _, inner = rest.partition(".")
-        if f"${{{key}}}" in asked or f"${{{key}:-" in asked:
+        if folder not in KINDS and (f"${{{key}}}" in asked or f"${{{key}:-" in asked):
             continue  # a value for other keys
         if not (dot and agent and folder):
             findings.append(_loose(entry))
@@ -156,7 +156,16 @@ def nearest_of(name: str, known: Iterable[str]) -> str:
         if one.rpartition(".")[2] == plain or one == plain.rpartition(".")[2]:
             return full
     close = difflib.get_close_matches(plain, list(folded), n=1, cutoff=0.7)
+    close += [one for one in folded if _one_letter_off(plain, one)]
     return folded[close[0]] if close else ""
+
+
+def _one_letter_off(name: str, other: str) -> bool:
+    """Of short names: `al` for `a1`. `c1` and `c2` are two names that are both meant."""
+    if len(name) != len(other) or len(name) > 4:
+        return False
+    off = [(a, b) for a, b in zip(name, other, strict=True) if a != b]
+    return len(off) == 1 and not (off[0][0].isdigit() and off[0][1].isdigit())
 
 
 def _plain(name: str) -> str:

@@ -104,9 +104,8 @@ class Translation:
                 self.drop(name, f"{text}; {self.where} is dropped, {_AS_FLUME}", at)
             return None
         if part.status is not Status.DONE:
-            never = part.status is Status.NEVER
-            how = "is not in rayflume" if never else "is not yet in rayflume"
-            self.refuse(name, f"the {spoken} {part.name} {how}: {part.why}", at)
+            how = "not in" if part.status is Status.NEVER else "not yet in"
+            self.refuse(name, f"the {spoken} {part.name} is {how} rayflume: {part.why}", at)
         return part
 
     def options(
@@ -161,7 +160,9 @@ class _Reading:
         given = {name: value.text for name, value in values.items()}
         for remark in self._remarks(options, given):
             at = values.get(remark.name)
-            if remark.severity is Severity.ERROR:
+            if remark.fatal:
+                self.told.refuse(self.name + remark.name, remark.text, at)
+            elif remark.severity is Severity.ERROR:
                 self.told.drop(self.name + remark.name, remark.text, at)
             else:
                 self.told.tell(remark.severity, self.name + remark.name, remark.text, at)
@@ -196,8 +197,10 @@ class _Reading:
             self._unreadable(prop, full, value, str(error))
             self._default(prop, options)
             return
-        _put(options, path, value.written if prop.read is as_text else _escaped(read))
         by_option[path] = name
+        if read is None:
+            return
+        _put(options, path, value.written if prop.read is as_text else _escaped(read))
         self.told.places[*self.path, *path] = value.place
         if prop.why:
             self.told.tell(Severity.NOTE, full, prop.why, value)
@@ -237,9 +240,9 @@ class _Reading:
     def _default(self, prop: Prop, options: dict[str, Json]) -> None:
         if prop.default is None or not prop.option or prop.match(prop.name) != {}:
             return
-        path = prop.path({})
-        if _get(options, path) is None:
-            _put(options, path, _escaped(prop.read(prop.default)))
+        path, value = prop.path({}), prop.read(prop.default)
+        if value is not None and _get(options, path) is None:
+            _put(options, path, _escaped(value))
             self.defaults.append(path)
 
     @property
@@ -278,7 +281,7 @@ class _Reading:
         self._place(prop, part, found, options)
         if value is not None:
             self.told.places[*self.path, *path] = value.place
-        elif path:
+        elif path and part.kind not in _OWN_CLASSES:
             self.defaults.append(path)
 
     def _place(

@@ -125,7 +125,8 @@ class Resolver:
                 f"`${{{name}}}` leads back to itself; Flume reads nothing of such a file",
                 Severity.ERROR,
             )
-            return None
+            left = f"${{{name}}}"
+            return left, literal(left)
         self._stack.append(name)
         try:
             return run.expand(self._entries[name].value)
@@ -167,13 +168,13 @@ class _Run:
             return found
         if default:
             return otherwise, literal(otherwise)
-        self.open = True
         self.tell(_unknown(name), Severity.WARNING)
         left = f"${{{inside}}}"
         return left, literal(left)
 
     def tell(self, text: str, severity: Severity) -> None:
         fatal = severity is Severity.ERROR
+        self.open = True
         one = Finding(self._entry.place, severity, self._entry.key, text, fatal=fatal)
         if one not in self._resolver.findings:
             self._resolver.findings.append(one)

@@ -81,6 +81,7 @@ class Verdict:
             self._sink(name)
         for name in self._listed("sinkgroups"):
             self._group(name)
+        self._had_channels = bool(self.kept["channels"])
         self._unconnected()
         self._unlisted()
         self._nothing_left()
@@ -302,7 +303,8 @@ class Verdict:
         if fatal or ((self.kept["sources"] or self.kept["sinks"]) and self.kept["channels"]):
             return
         entry = next(iter(self.agent.lists.values()))
-        what = "channel" if not self._valid() else "source and no sink"
+        no_part = not (self.kept["sources"] or self.kept["sinks"])
+        what = "source and no sink" if no_part and self._had_channels else "channel"
         text = f"no {what} of the agent {self.agent.name!r} is left; Flume would run with nothing"
         finding = Finding(entry.place, Severity.ERROR, self.agent.name, text, self.agent.name)
         self.findings.append(replace(finding, fatal=True))

@@ -133,7 +133,7 @@ PARTS = (
                 why="added to overflowCapacity: all rows are in the journal, the newest of them in "
                 "memory as well, so none is lost with the process",
             ),
-            Prop("overflowCapacity", "100000000", "capacity.events", whole),
+            Prop("overflowCapacity", "100000000", why="added to memoryCapacity", severity=_NOTE),
             Prop("overflowTimeout", "3", why=_IN_CACHE, severity=_NOTE),
             Prop("overflowDeactivationThreshold", "5", why=_IN_CACHE, severity=_NOTE),
             Prop("byteCapacityBufferPercentage", "20", why=_IN_CACHE, severity=_NOTE),
