@@ -4,6 +4,7 @@
     --map @classes.txt                            many: a pair in each line; `#` begins a comment
     java_classes: {com.example.MySink: my_module.MySink}        in YAML
 
+In the place of the Python class may be a type of rayflume's own, such as `parquet`.
 In YAML it is for a configuration that was converted with the Java class still in `type:`.
 """
 
@@ -31,7 +32,7 @@ def parse_maps(given: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for place, text in (pair for one in given for pair in _pairs(one)):
         java, equals, python = (part.strip() for part in text.partition("="))
-        if not equals or not is_java(java) or not is_dotted(python):
+        if not equals or not is_java(java) or not _is_type(python):
             raise ConfigError(f"{place}: {text!r} is no pair of classes, such as {_EXAMPLE}")
         if found.setdefault(java, python) != python:
             raise ConfigError(f"{place}: {java} is mapped to {found[java]} already; remove one")
@@ -64,10 +65,14 @@ def java_classes(value: Json) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ConfigError("must be a mapping from Java classes to dotted names of Python classes")
     for java, python in value.items():
-        if not is_java(java) or not isinstance(python, str) or not is_dotted(python):
+        if not is_java(java) or not isinstance(python, str) or not _is_type(python):
             text = "write a pair of classes, such as `com.example.MySink: my_module.MySink`"
             raise ConfigError(f"{java}: {python!r}: {text}")
     return {java: str(python) for java, python in value.items()}
+
+
+def _is_type(name: str) -> bool:
+    return is_dotted(name) or name.isidentifier()
 
 
 def with_python_classes(value: Json, classes: Mapping[str, str]) -> Json:

@@ -34,7 +34,8 @@ _UNDERSCORE = re.compile(r"_([a-z0-9])")
 
 
 def own_part(kind: str, type_name: str, classes: Mapping[str, str]) -> FlumePart | None:
-    """The part that stands for a Java class in `classes` (Java class -> Python's dotted name).
+    """The part that stands for a Java class in `classes` (Java class -> Python's dotted name, or a
+    type of rayflume's).
 
     `type_name`: the class, or an alias of one of Flume's that is mapped. None when it is not in
     `classes`. Its properties are the options of the Python class: `batch_size` is called
@@ -48,7 +49,7 @@ def own_part(kind: str, type_name: str, classes: Mapping[str, str]) -> FlumePart
     if wanted not in FOLDERS:
         spoken = kind.replace("_", " ")
         raise ConfigError(f"a {spoken} of one's own is not possible: {type_name} cannot be mapped")
-    cls = component.own_part(python, wanted)
+    cls = component.lookup(wanted, python)
     return FlumePart(kind, (), type_name, python, tuple(_properties(cls)))
 
 

@@ -85,7 +85,7 @@ class Translation:
         if part is None and is_own(type_name):
             self.refuse(
                 name,
-                f"{type_name} is no {spoken} of Flume's; {how_to_map(type_name)}",
+                f"{type_name} is a Java class of your own; {how_to_map(type_name)}",
                 at,
             )
             return None

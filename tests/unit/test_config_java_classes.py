@@ -68,7 +68,7 @@ def test_without_it_the_error_names_class_and_line_and_says_how(conf: Path) -> N
     ("section", "text"),
     [
         ("[a.B]", "must be a mapping from Java classes to dotted names"),
-        ("{com.example.Gone: gone}", "com.example.Gone: 'gone': write a pair of classes"),
+        ("{com.example.Gone: go ne}", "com.example.Gone: 'go ne': write a pair of classes"),
         ("{Gone: java_parts.Gone}", "write a pair of classes"),
         ("{com.example.Gone: 5}", "write a pair of classes"),
     ],
@@ -78,6 +78,12 @@ def test_a_wrong_section(section: str, text: str, conf: Path) -> None:
     with pytest.raises(ConfigError, match="java_classes") as raised:
         load(conf)
     assert text in raised.value.message
+
+
+def test_a_type_of_rayflume_may_take_its_place(conf: Path) -> None:
+    classes = parse_maps(["com.example.Tag$Builder=host", "com.example.Gone=null"])
+    plan = load(conf, None, None, classes)
+    assert (plan.sinks["k"].type, plan.sources["s"].interceptors[0].type) == ("null", "host")
 
 
 def test_pairs_and_files_of_pairs(tmp_path: Path) -> None:
@@ -98,7 +104,7 @@ def test_pairs_and_files_of_pairs(tmp_path: Path) -> None:
             ["com.example.A"],
             "--map: 'com.example.A' is no pair of classes, such as com.example.MySink",
         ),
-        (["com.example.A=a"], "is no pair of classes"),
+        (["com.example.A=a/b"], "is no pair of classes"),
         (["A=a.B"], "is no pair of classes"),
         (["x.A=a.A", "x.A=a.B"], "--map: x.A is mapped to a.A already; remove one"),
         (["@/no/such/file"], "cannot read /no/such/file: No such file or directory"),

@@ -151,7 +151,7 @@ def test_a_class_that_is_not_mapped_is_named_with_its_line_and_what_to_do(folder
     file = read_flume([folder / "flume.conf"], Surroundings({}, java_classes={}))
     found = about(file, "a.sinks.k.type")
     assert (found.place.line, found.severity, found.fatal) == (12, Severity.ERROR, True)
-    assert "com.example.Ledger is no sink of Flume's" in found.text
+    assert "com.example.Ledger is a Java class of your own" in found.text
     assert "--map 'com.example.Ledger=my_module.MyPart'" in found.text
 
 
