@@ -16,11 +16,12 @@ from rayflume.flume.read import FlumeFile, findings_of, read_flume
 from rayflume.flume.readers import flag, seconds, whole, words
 from rayflume.flume.values import Surroundings
 from rayflume.flume.yaml_text import yaml_text
+from rayflume.interfaces import Json
 
 ERROR = Severity.ERROR
 
 
-def _finish(options: dict[str, object], given: Mapping[str, str]) -> Iterator[Remark]:
+def _finish(options: dict[str, Json], given: Mapping[str, str]) -> Iterator[Remark]:
     if given.get("totalEvents") == "13":
         yield Remark("13 brings bad luck", ERROR, "totalEvents")
     if "totalEvents" not in given:

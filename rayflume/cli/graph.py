@@ -133,6 +133,7 @@ def mermaid_lines(plan: AgentPlan, paths: list[PathGuarantee]) -> list[str]:
             lines.append(f"    {ids[source.name]} {arrow} {ids[name]}")
     for sink in plan.sinks.values():
         levels = {str(path.level) for path in paths if path.sink == sink.name}
-        weakest = words(next(one for one in reversed(list(LEVEL_STYLES)) if one in levels))
-        lines.append(f"    {ids[sink.channel]} -->|{weakest}| {ids[sink.name]}")
+        weakest = next((one for one in reversed(list(LEVEL_STYLES)) if one in levels), "")
+        arrow = f"-->|{words(weakest)}|" if weakest else "-->"  # nothing fills the channel
+        lines.append(f"    {ids[sink.channel]} {arrow} {ids[sink.name]}")
     return lines

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rayflume.config import AgentPlan, PartPlan
 from rayflume.config.check import checked
@@ -58,6 +58,11 @@ def built(verdict: Verdict, around: Surroundings, exported: Mapping[str, str]) -
             )
             place, key = verdict.kept[folder][name].place, f"{reading.name}.{folder}.{name}"
             reading.findings.append(Finding(place, Severity.NOTE, key, text, reading.name))
+    if "monitoring" in value:
+        text = "the metrics are shown on every address of the host, as in Flume"
+        place = Place(next(iter(verdict.agent.lists.values())).place.file)
+        key = "flume.monitoring.type"
+        reading.findings.append(Finding(place, Severity.WARNING, key, text, reading.name))
     _check(reading, places, {**around.environ, **exported})
     return reading
 
@@ -199,9 +204,16 @@ def _relined(plan: AgentPlan, known: list[Place]) -> AgentPlan:
         folder: {name: _part_relined(part, known) for name, part in parts.items()}
         for folder, parts in _folders(plan)
     }
-    return replace(
-        plan, sources=folders["sources"], channels=folders["channels"], sinks=folders["sinks"]
-    )
+    groups = {
+        name: replace(
+            group,
+            line=known[group.line - 1].line if group.line else 0,
+            processor=_part_relined(group.processor, known),
+        )
+        for name, group in getattr(plan, "groups", {}).items()
+    }
+    more: dict[str, Any] = {**folders, **({"groups": groups} if HAS_GROUPS else {})}
+    return replace(plan, **more)
 
 
 def _folders(plan: AgentPlan) -> Iterator[tuple[str, Mapping[str, PartPlan]]]:

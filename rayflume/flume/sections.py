@@ -80,7 +80,7 @@ def split(entries: Mapping[str, Entry]) -> tuple[dict[str, AgentText], list[Find
             findings += _sorted_in(text, folder, inner, entry)
     real = {name: one for name, one in agents.items() if any(map(one.lists.get, _PARTS))}
     for name, one in agents.items():
-        if name not in real:
+        if name not in real and next(_entries(one), None):
             findings.append(_no_agent(one, real))
     findings += [_unknown_kind(*where, found, real) for where, found in strange.items()]
     return real, findings

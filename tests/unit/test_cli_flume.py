@@ -148,3 +148,12 @@ def test_options_for_flume_are_refused_for_yaml(capsys: Captured) -> None:
     assert "are for Flume's files" in capsys.readouterr().err
     assert run(["convert", conf]) == 2
     assert "is no Flume file" in capsys.readouterr().err
+
+
+def test_an_agent_of_sinks_alone_runs_and_is_drawn(capsys: Captured) -> None:
+    conf = write("\n".join(line for line in FINITE.splitlines() if ".sources" not in line))
+    for options in ([], ["--mermaid"]):
+        assert run(["graph", conf, *options]) == 0
+    assert run(["validate", conf]) == 0
+    assert run(["run", conf, "--inline", "--until-drained"]) == 0
+    assert "a1: drained" in capsys.readouterr().out

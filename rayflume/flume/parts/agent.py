@@ -1,6 +1,4 @@
-"""The agent itself, sink groups and config filters. Flume user guide, sections Setup, Sink Groups,
-Configuration Filters.
-"""
+"""The agent itself and config filters. Flume user guide, sections Setup, Configuration Filters."""
 
 from __future__ import annotations
 
@@ -27,21 +25,6 @@ PARTS = (
             Prop("sinkgroups.NAME.*", why=_PLAN),
             Prop("configfilters.NAME.*", why="resolved when the file is read"),
             Prop("<component>.NAME.config", why="a Java class; rayflume checks settings itself"),
-        ),
-    ),
-    FlumePart(
-        kind="sink_group",
-        types=(),
-        java_class="",
-        props=(
-            Prop("sinks", option="sinks", read=words, required=True),
-            Prop(
-                "processor.type",
-                "default",
-                "processor",
-                nested="sink_processor",
-                prefix="processor.",
-            ),
         ),
     ),
     FlumePart(

@@ -1,13 +1,49 @@
-"""Sink processors and their selectors. Flume user guide, section Flume Sink Processors."""
+"""Sink groups, their processors and selectors. Flume user guide, section Flume Sink Processors."""
 
 from __future__ import annotations
 
-from rayflume.flume.names import FlumePart, Prop
-from rayflume.flume.readers import flag, millis, whole
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-_SELECTOR = (Prop("maxTimeOut", "30000", "max_time_out", millis),)
+from rayflume.flume.names import FlumePart, Prop, Remark, Severity
+from rayflume.flume.readers import flag, millis, whole, words
+
+if TYPE_CHECKING:
+    from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
+
+_PAUSE = Prop("maxTimeOut", "30000", "max_time_out", millis)
+
+
+def _priorities(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
+    """Flume keeps sinks by priority, so of two with the same it drops one."""
+    first: dict[str, str] = {}
+    for name, value in given.items():
+        if not name.startswith("priority."):
+            continue
+        sink = name.removeprefix("priority.")
+        if value.strip() in first:
+            yield Remark(
+                f"{first[value.strip()]} and {sink} have the same priority: Flume leaves the "
+                "second out; here it stands by behind the first",
+                Severity.NOTE,
+                name,
+            )
+        first.setdefault(value.strip(), sink)
+
 
 PARTS = (
+    FlumePart(
+        kind="sink_group",
+        types=(),
+        java_class="",
+        props=(
+            Prop("sinks", option="sinks", read=words, required=True),
+            Prop(
+                "processor.type", "default", "processor", nested="sink_processor",
+                prefix="processor.",
+            ),
+        ),
+    ),
     FlumePart(
         kind="sink_processor",
         types=("default",),
@@ -23,6 +59,7 @@ PARTS = (
             Prop("priority.<sink>", option="priority.<sink>", read=whole),
             Prop("maxpenalty", "30000", "max_penalty", millis),
         ),
+        finish=_priorities,
     ),
     FlumePart(
         kind="sink_processor",
@@ -39,13 +76,13 @@ PARTS = (
         types=("round_robin",),
         java_class="org.apache.flume.sink.LoadBalancingSinkProcessor$RoundRobinSinkSelector",
         type="round_robin",
-        props=_SELECTOR,
+        props=(_PAUSE,),
     ),
     FlumePart(
         kind="sink_selector",
         types=("random",),
         java_class="org.apache.flume.sink.LoadBalancingSinkProcessor$RandomOrderSinkSelector",
         type="random",
-        props=_SELECTOR,
+        props=(_PAUSE,),
     ),
-)
+)  # fmt: skip

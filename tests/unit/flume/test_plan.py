@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from flume_tables import BEGIN, as_yaml, bare, flume_file, tables, told
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rayflume.config import load as load_yaml
+from rayflume.errors import ConfigError
 from rayflume.flume.read import load
 
 __all__ = ["tables"]
@@ -123,8 +127,10 @@ def test_relative_paths_and_state_are_where_flume_has_them(tmp_path: Path) -> No
 
 def test_flumes_monitoring_is_that_of_its_system_properties(tmp_path: Path) -> None:
     defines = {"flume.monitoring.type": "HTTP", "flume.monitoring.port": "34545"}
-    plan = flume_file(tmp_path, BEGIN, defines=defines).agents["a1"].plan
+    file = flume_file(tmp_path, BEGIN, defines=defines)
+    plan = file.agents["a1"].plan
     assert plan is not None and plan.monitoring is not None
+    assert any("shown on every address" in line for line in told(file))
     assert (plan.monitoring.port, plan.monitoring.bind) == (34545, "0.0.0.0")
 
 
@@ -152,3 +158,34 @@ def test_a_channel_named_twice_by_renaming_keeps_its_selector(tmp_path: Path) ->
     assert plan.sources["r1"].channels == ("c_1", "c2")
     selector = plan.sources["r1"].selector
     assert selector is not None and selector.options == {"optional": ["c_1"]}
+
+
+_WORDS = [
+    "a1", "b", "sources", "channels", "sinks", "sinkgroups", "configfilters", "source", "r1", "k1",
+    "c1", "g1", "type", "selector", "optional", "interceptors", "i1", "processor", "priority",
+    "batchSize", "totalEvents", "capacity", "port", "key", "<x>", "*", "",
+]  # fmt: skip
+_VALUES = [
+    "r1", "c1", "c1 c2", "k1 k1", "g1", "i1 i1", "seq", "http", "memory", "null", "static", "kafka",
+    "failover", "load_balance", "replicating", "com.x.Y", "env", "7", "-1", "9" * 30, "# x",
+    "a # b", "${env:X}", "${f1['k']}", "${a1.sources}", "${", "${x", "$${x}", "\\u0000", "",
+]  # fmt: skip
+
+
+_KEYS = st.lists(st.sampled_from(_WORDS), min_size=1, max_size=6).map(".".join)
+
+
+@given(st.lists(st.tuples(_KEYS, st.sampled_from(_VALUES)), max_size=25))
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_file_raises_anything_but_config_error(
+    tmp_path: Path, lines: list[tuple[str, str]]
+) -> None:
+    text = BEGIN + "".join(f"{key} = {value}\n" for key, value in lines)
+    try:
+        file = flume_file(tmp_path, text, {"X": "1"})
+        for agent in file.agents:
+            yaml.safe_load(as_yaml(file, tmp_path, agent).read_text())
+    except ConfigError as error:
+        assert error.message

@@ -8,6 +8,7 @@ import pytest
 from flume_tables import BEGIN, flume_file, tables, told
 
 from rayflume.errors import ConfigError
+from rayflume.flume.verdict import HAS_GROUPS
 
 __all__ = ["tables"]
 pytestmark = pytest.mark.usefixtures("tables")
@@ -226,3 +227,18 @@ def test_a_group_of_one_sink_with_the_default_processor_needs_nothing(tmp_path: 
     text = GROUP.replace("g1.sinks = k1 k2", "g1.sinks = k1")
     reading = flume_file(tmp_path, text + "a1.sinkgroups.g1.processor.type = default").agents["a1"]
     assert reading.plan is not None and "sink_groups" not in reading.value
+
+
+def test_a_group_has_the_shape_of_the_yaml(tmp_path: Path) -> None:
+    text = GROUP + (
+        "a1.sinkgroups.g1.processor.type = failover\na1.sinkgroups.g1.processor.priority.k1 = 5\n"
+        "a1.sinkgroups.g1.processor.priority.k9 = 7\n"
+        "a1.sinkgroups.g1.processor.maxpenalty = 10000\n"
+    )
+    reading = flume_file(tmp_path, text).agents["a1"]
+    if not HAS_GROUPS:
+        assert any(one.fatal and "sink groups are not yet" in one.text for one in reading.findings)
+        return
+    processor = {"type": "failover", "priority": {"k1": 5}, "max_penalty": "10s"}
+    assert reading.value["sink_groups"] == {"g1": {"sinks": ["k1", "k2"], "processor": processor}}
+    assert reading.plan is not None
