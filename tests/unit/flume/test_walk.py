@@ -22,36 +22,6 @@ from rayflume.flume import names
 from rayflume.flume.names import FlumePart, Prop, Status
 
 PENDING = {
-    "SERVERS": ["source netcat", "source netcatudp"],
-    "SYSLOG": ["source syslogtcp", "source multiport_syslogtcp", "source syslogudp"],
-    "FILES": [
-        "source exec", "source spooldir", "source TAILDIR", "source seq",
-        "source org.apache.flume.source.StressSource",
-        "event_deserializer LINE", "event_deserializer AVRO",
-        "event_deserializer org.apache.flume.sink.solr.morphline.BlobDeserializer$Builder",
-    ],
-    "INTERCEPT": [
-        "interceptor timestamp", "interceptor host", "interceptor static",
-        "interceptor remove_header", "interceptor search_replace", "interceptor regex_filter",
-        "interceptor regex_extractor",
-        "interceptor org.apache.flume.sink.solr.morphline.UUIDInterceptor$Builder",
-        "regex_extractor_serializer DEFAULT",
-        "regex_extractor_serializer "
-        "org.apache.flume.interceptor.RegexExtractorInterceptorMillisSerializer",
-        "channel_selector replicating", "channel_selector multiplexing",
-        "channel_selector load_balancing", "source http", "sink http",
-        "http_source_handler org.apache.flume.source.http.JSONHandler",
-        "http_source_handler org.apache.flume.sink.solr.morphline.BlobHandler",
-        "http_source_handler org.apache.flume.source.http.BLOBHandler",
-    ],
-    "HDFS": [
-        "sink hdfs", "sink file_roll", "sink logger", "sink null",
-        "sequencefile_serializer Writable", "sequencefile_serializer Text",
-        "event_serializer text", "event_serializer header_and_text",
-        "event_serializer avro_event",
-        "event_serializer org.apache.flume.sink.hdfs.AvroEventSerializer$Builder",
-        "path_manager DEFAULT", "path_manager ROLLTIME",
-    ],
     "LATER": [
         "sink_processor default", "sink_processor failover", "sink_processor load_balance",
         "sink_selector round_robin", "sink_selector random",
