@@ -185,5 +185,5 @@ def test_no_property_of_what_every_source_has_is_passed_over(prop: Prop) -> None
 def test_what_is_passed_over_is_noticed() -> None:
     memory = names.lookup("channel", "memory")
     assert memory is not None
-    case = Case("capacity", "100", {})  # Flume's default
-    assert passed_over(memory, iter([case])) == ["capacity = 100"]
+    case = Case("capacity", "1000000", {})  # what every smaller number is raised to
+    assert passed_over(memory, iter([case])) == ["capacity = 1000000"]
