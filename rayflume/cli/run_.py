@@ -37,7 +37,7 @@ Grace = Annotated[
 ]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error", "critical"],
-    typer.Option("--log-level", help="Log lines on stderr from this level on."),
+    typer.Option("--log-level", help="Log lines on stderr from this level on; rows of a logger sink are always shown."),
 ]
 
 
@@ -76,7 +76,11 @@ def run(
     The first Ctrl-C (or SIGTERM) stops reading and delivers what is in the channels, the second
     stops at once; nothing is lost either way. Exit code 1 when a part failed.
 
+    Of a Flume file Flume's defaults hold, and what Flume would drop is dropped and told at the start.
+
     Example:  rayflume run conf/clickstream.yaml --until-drained
+
+    Example:  rayflume run flume.conf --agent a1
     """
     if inline and (address or new_journal):
         raise typer.BadParameter("--inline has no cluster: leave out --address and --new-journal")
@@ -106,7 +110,10 @@ def _on_ray(plan: AgentPlan, address: str | None, wanted: tuple[bool, bool], gra
     from rayflume.agent import cluster
     from rayflume.agent.placement import alive_nodes
 
-    cluster.connect(address, modules=plan.modules() if address else ())
+    modules = plan.modules() if address else ()
+    # Rows of a logger sink are to be seen; they are log lines of the process that has the sink.
+    logs = any(sink.type == "logger" for sink in plan.sinks.values())
+    cluster.connect(address, log_to_driver=logs, modules=modules)
     try:
         if address is not None and len(alive_nodes()) == 1:
             refuse_host(plan)

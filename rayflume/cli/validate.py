@@ -52,6 +52,8 @@ def validate(
     could not run, or with --strict.
 
     Example:  rayflume validate conf/clickstream.yaml
+
+    Example:  rayflume validate flume.conf --agent a1 --strict
     """
     from rayflume.config import check_host, guarantees, load
     from rayflume.flume.grammar import is_flume

@@ -104,8 +104,9 @@ class Translation:
                 self.drop(name, f"{text}; {self.where} is dropped, {_AS_FLUME}", at)
             return None
         if part.status is not Status.DONE:
-            how = "not in" if part.status is Status.NEVER else "not yet in"
-            self.refuse(name, f"the {spoken} {part.name} is {how} rayflume: {part.why}", at)
+            how = " is not in" if part.status is Status.NEVER else " is not yet in"
+            how = "" if " is not yet in rayflume; " in part.why else f"{how} rayflume"
+            self.refuse(name, f"the {spoken} {part.name}{how}: {part.why}", at)
         return part
 
     def options(
