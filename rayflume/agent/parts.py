@@ -23,6 +23,7 @@ from rayflume.config import AgentPlan, PartPlan, component_of
 from rayflume.errors import ChannelClosed, Fatal, JournalLocked, RayflumeError
 from rayflume.interfaces import Channel, Json
 from rayflume.metrics import Metrics
+from rayflume.protocols import built
 
 LOCK_RETRY_MS = 500
 OPEN_WAIT_S = 5.0
@@ -84,6 +85,7 @@ def build_part(
     place: Place, channels: Mapping[str, Channel], clock: Clock | None = None
 ) -> SourceRunner | ServerRunner | SinkRunner | SinkGroup | MarkingSink | ChannelPart:
     """The part, not yet started. Raises OptionError where an option proves wrong on this host."""
+    place.plan.make_importable()
     context = place.context(clock or SystemClock())
     component = component_of(place.part)
     if place.part.kind == "channel":
@@ -105,7 +107,7 @@ def _sink(
     name = place.part.channel
     shared = [channel for key, channel in channels.items() if key.startswith(f"{name}/")]
     journals = shared or ([] if place.grouped else [_channel(channels, name)])
-    runners = [SinkRunner(channel, component.build(context), context) for channel in journals]
+    runners = [SinkRunner(channel, built(component, context), context) for channel in journals]
     sink = SinkGroup(runners) if place.grouped else runners[0]
     watched = [channel for key, channel in channels.items() if key.startswith(f"{name}{WATCHED}")]
     all_of = watched or ([] if place.grouped else journals)
@@ -119,16 +121,16 @@ def _source(
     part: PartPlan, component: Component, context: Context, channels: Mapping[str, Channel]
 ) -> SourceRunner | ServerRunner:
     context = replace(context, replay=str(getattr(component, "replay", "lossy")))
-    interceptors = [component_of(plan).build(context) for plan in part.interceptors]
+    interceptors = [built(component_of(plan), context) for plan in part.interceptors]
     selector = component_of(part.selector) if part.selector else lookup("selector", "replicating")()
     route = flow.Route(
         part.name,
         interceptors,
-        selector.build(context),
+        built(selector, context),
         {name: _channel(channels, name) for name in part.channels},
         context.metrics,
     )
-    source = component.build(context)
+    source = built(component, context)
     route.source = source_of(source.prefix)
     runner = SourceRunner if hasattr(source, "poll") else ServerRunner
     return runner(source, route, context)
@@ -207,7 +209,7 @@ class ChannelPart:
     """A channel and the opening of it, which may wait for the one before to let go of the lock."""
 
     def __init__(self, component: Component, context: Context) -> None:
-        self.channel = component.build(context)
+        self.channel = built(component, context)
         self._context = context
         self._health = Health()
         self._stopping = context.threads.event()

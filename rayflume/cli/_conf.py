@@ -28,10 +28,17 @@ class FlumeOptions:
     conf_file: tuple[Path, ...] = ()
     define: tuple[str, ...] = ()
     allow_exec: tuple[str, ...] = ()
+    map: tuple[str, ...] = ()
     strict: bool = False
 
+    def java_classes(self) -> dict[str, str]:
+        """Of `--map`: Java class -> dotted name of the Python class. Raises ConfigError."""
+        from rayflume.config.java_classes import parse_maps
+
+        return parse_maps(self.map)
+
     def around(self) -> Surroundings:
-        """What the file may ask for. Raises ConfigError for a wrong `-D`."""
+        """What the file may ask for. Raises ConfigError for a wrong `-D` or `--map`."""
         from rayflume.flume.read import surroundings
 
         defines = {}
@@ -40,7 +47,7 @@ class FlumeOptions:
             if not name.strip():
                 raise ConfigError(f"-D {given}: write it as NAME=VALUE")
             defines[name.strip()] = value if equals else ""
-        return surroundings(defines, self.allow_exec)
+        return surroundings(defines, self.allow_exec, self.java_classes())
 
 
 _DECLARED: Mapping[str, Any] = {
@@ -63,6 +70,14 @@ _DECLARED: Mapping[str, Any] = {
         typer.Option(
             "--allow-exec", metavar="PROGRAM",
             help="A program that config filters of a Flume file may run. May be repeated.",
+        ),
+    ],
+    "map": Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="JAVA=PYTHON",
+            help="The Python class in the place of a Java class of your own, as "
+            "com.example.MySink=my_module.MySink; @FILE has a pair in each line. May be repeated.",
         ),
     ],
     "strict": Annotated[
@@ -117,7 +132,7 @@ def plan_of(
 
     if not is_flume(conf):
         refuse_for_yaml(flume)
-        return load(conf, agent, environ)
+        return load(conf, agent, environ, flume.java_classes())
     file = flume_file(conf, flume)
     plan = plan_of_flume(file, agent, flume.strict)
     os.environ.update(file.exported)
@@ -126,11 +141,16 @@ def plan_of(
 
 
 def yaml_of(conf: Path, agent: str | None, flume: FlumeOptions) -> bytes:
-    """The configuration as YAML: the file itself, or what a Flume file is converted to."""
+    """The configuration as YAML: the file itself, or what a Flume file is converted to.
+
+    Raises ConfigError for `--map` with YAML, which would not travel with the file.
+    """
     from rayflume.flume.grammar import is_flume
     from rayflume.flume.yaml_text import yaml_text
 
     if not is_flume(conf):
+        if flume.map:
+            raise ConfigError(f"{conf} is YAML: write `--map` into it, as `java_classes:`")
         return conf.read_bytes()
     file = flume_file(conf, flume)
     return yaml_text(file.chosen(agent), (), file.files).encode()

@@ -106,7 +106,7 @@ def _on_ray(plan: AgentPlan, address: str | None, wanted: tuple[bool, bool], gra
     from rayflume.agent import cluster
     from rayflume.agent.placement import alive_nodes
 
-    cluster.connect(address)
+    cluster.connect(address, modules=plan.modules() if address else ())
     try:
         if address is not None and len(alive_nodes()) == 1:
             refuse_host(plan)

@@ -58,7 +58,7 @@ def start(
 
     plan = plan_of(conf, agent, flume)
     refuse_relative(plan)
-    with connected(address):
+    with connected(address, plan.modules()):
         from rayflume.agent import cluster
         from rayflume.agent.placement import alive_nodes
         from rayflume.agent.plan_store import Record

@@ -16,12 +16,14 @@ from pydantic import BaseModel, ValidationError
 from rayflume.component import Component, lookup, nearest
 from rayflume.config.environment import missing, resolve_known
 from rayflume.config.guarantee import Level
+from rayflume.config.java_classes import java_classes, with_python_classes
 from rayflume.config.load import Document, KeyPath, documents, read
 from rayflume.config.monitoring import Monitoring
 from rayflume.config.parts import Given, dotted, explain, resolved_text
 from rayflume.config.plan import AgentPlan, PartPlan, Placement
 from rayflume.config.wiring import promises, wiring
 from rayflume.errors import ConfigError
+from rayflume.own_parts import is_dotted, make_importable
 from rayflume.units import parse_millis
 
 if TYPE_CHECKING:
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 
 
 KINDS = {"sources": "source", "channels": "channel", "sinks": "sink"}
-_TOP = ["agent", *KINDS, "guarantee", "state_dir", "orphan_after", "monitoring"]
+_TOP = [
+    "agent", *KINDS, "guarantee", "state_dir", "orphan_after", "monitoring", "java_classes",
+]  # fmt: skip
 _OWN = {
     "source": ("type", "channels", "interceptors", "selector", "placement"),
     "channel": ("type", "placement"),
@@ -44,15 +48,20 @@ _PROBLEMS_MAX = 200
 
 
 def load(
-    path: str | Path, agent: str | None = None, environ: Mapping[str, str] | None = None
+    path: str | Path,
+    agent: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    java_classes: Mapping[str, str] | None = None,
 ) -> AgentPlan:
     """The checked plan of one agent of the file; `agent` is needed only if the file has several.
 
-    Raises ConfigError whose `problems` are all that is wrong.
+    `java_classes`: Java class -> dotted name of the Python class in its place; what the file says
+    under that name is added. Raises ConfigError whose `problems` are all that is wrong.
     """
     file = Path(path).expanduser()
     document = _chosen(documents(read(file), str(path)), str(path), agent, environ)
-    return _Checker(document, str(path), file.absolute().parent, environ).plan()
+    directory = file.absolute().parent
+    return _Checker(document, str(path), directory, environ, java_classes or {}).plan()
 
 
 def plan_of(
@@ -143,6 +152,7 @@ class _Checker:
     file: str
     directory: Path
     environ: Mapping[str, str] | None
+    java_classes: Mapping[str, str] = field(default_factory=dict)
     problems: list[tuple[int, str]] = field(default_factory=list)
     unresolved: set[KeyPath] = field(default_factory=set)
     """Paths whose value holds a variable that is not set, and the paths right above."""
@@ -159,7 +169,9 @@ class _Checker:
     def build(self) -> AgentPlan:
         """The plan as far as it can be made, and `problems`."""
         value = self.document.value if isinstance(self.document.value, dict) else {}
+        value = self.mapped(value)
         self.problems += self.document.problems
+        make_importable(value, self.directory)
         for path, text in missing(value, self.environ):
             self.report(path, text)
             self.unresolved |= {path, path[:-1]}
@@ -185,6 +197,16 @@ class _Checker:
         for path, text in () if self.problems else promises(plan, self.environ):
             self.report(path, text)
         return plan
+
+    def mapped(self, value: dict[str, Json]) -> dict[str, Json]:
+        """The document with the Python class in the place of each Java class that is mapped."""
+        try:
+            given = java_classes(value.get("java_classes"))
+        except ConfigError as error:
+            self.report(("java_classes",), error.message)
+            return value
+        replaced = with_python_classes(value, {**given, **self.java_classes})
+        return replaced if isinstance(replaced, dict) else value
 
     def report(self, path: KeyPath, text: str) -> None:
         if path in self.unresolved:
@@ -282,7 +304,7 @@ class _Checker:
 
     def type_of(self, kind: str, value: Mapping[str, Json], path: KeyPath) -> str:
         name = resolved_text(value.get("type"), self.environ)
-        return "" if name is None else str(name).lower()
+        return "" if name is None else str(name) if is_dotted(str(name)) else str(name).lower()
 
     def options(self, kind: str, value: Mapping[str, Json], path: KeyPath) -> dict[str, Json]:
         """The part's options as written, after reporting what is wrong with them."""

@@ -13,12 +13,14 @@ from rayflume.config import AgentPlan
 from rayflume.config import load as load_yaml
 from rayflume.errors import ConfigError
 from rayflume.flume.build import AgentReading, built
-from rayflume.flume.findings import Finding
+from rayflume.flume.findings import Finding, Place
 from rayflume.flume.grammar import is_flume, read_files
 from rayflume.flume.names import Severity
+from rayflume.flume.own import unused
 from rayflume.flume.sections import duplicates, no_agent_at_all, split
 from rayflume.flume.values import Resolver, Surroundings
 from rayflume.flume.verdict import Verdict
+from rayflume.own_parts import make_importable
 
 PROBLEMS_MAX = 200
 
@@ -50,11 +52,14 @@ class FlumeFile:
 
 
 def surroundings(
-    defines: Mapping[str, str] | None = None, allow_exec: Sequence[str] = ()
+    defines: Mapping[str, str] | None = None,
+    allow_exec: Sequence[str] = (),
+    java_classes: Mapping[str, str] | None = None,
 ) -> Surroundings:
     """Those of this process: its environment and the time."""
     now_ms = SystemClock().now_ms()
-    return Surroundings(dict(os.environ), dict(defines or {}), now_ms, tuple(allow_exec))
+    given = dict(defines or {}), now_ms, tuple(allow_exec), dict(java_classes or {})
+    return Surroundings(dict(os.environ), *given)
 
 
 def read_flume(paths: Sequence[str | Path], around: Surroundings) -> FlumeFile:
@@ -68,6 +73,8 @@ def read_flume(paths: Sequence[str | Path], around: Surroundings) -> FlumeFile:
     agents, findings = split(text.entries)
     if not agents:
         raise ConfigError(no_agent_at_all(text.entries, ", ".join(files)))
+    beside = [Path(path).expanduser().absolute().parent for path in paths]
+    make_importable(list(around.java_classes.values()), Path.cwd(), *beside)
     resolver = Resolver(text.entries, around)
     for one in agents.values():
         lists = {name: replace(e, value=resolver.value(e).text) for name, e in one.lists.items()}
@@ -75,6 +82,11 @@ def read_flume(paths: Sequence[str | Path], around: Surroundings) -> FlumeFile:
     verdicts = [Verdict(agent, resolver, around) for agent in agents.values()]
     readings = {one.agent.name: built(one, around, resolver.exported) for one in verdicts}
     findings = [*text.findings, *findings, *duplicates(text.entries.values()), *resolver.findings]
+    values = {entry.value for entry in text.entries.values()}
+    findings += [
+        Finding(Place(files[0]), Severity.WARNING, "", f"--map {java}: nothing is of that class")
+        for java in unused(around.java_classes, values)
+    ]
     findings = [_owned(one, readings) for one in findings]
     for reading in readings.values():
         if any(one.fatal and one.agent in ("", reading.name) for one in findings):
@@ -117,15 +129,19 @@ def plan_of_flume(file: FlumeFile, agent: str | None, strict: bool = False) -> A
 
 
 def load(
-    path: str | Path, agent: str | None = None, environ: Mapping[str, str] | None = None
+    path: str | Path,
+    agent: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    java_classes: Mapping[str, str] | None = None,
 ) -> AgentPlan:
     """The checked plan of one agent of a configuration file, YAML or Flume's.
 
-    `agent` is needed only if the file has several. Raises ConfigError with all `problems`.
+    `agent` is needed only if the file has several. `java_classes`: Java class -> dotted name of the
+    Python class in its place. Raises ConfigError with all `problems`.
     """
     if not is_flume(path):
-        return load_yaml(path, agent, environ)
-    around = surroundings()
+        return load_yaml(path, agent, environ, java_classes)
+    around = surroundings(java_classes=java_classes)
     if environ is not None:
-        around = Surroundings(environ, {}, around.now_ms)
+        around = replace(around, environ=environ)
     return plan_of_flume(read_flume([path], around), agent)

@@ -10,14 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from rayflume.errors import ConfigError
 from rayflume.flume import names
 from rayflume.flume.defaults import pruned
 from rayflume.flume.findings import Finding, Place
-from rayflume.flume.names import COMMON, FlumePart, Prop, Severity, Status
+from rayflume.flume.names import COMMON, FlumePart, Prop, Remark, Severity, Status
 from rayflume.flume.own import is_own, own_part
 from rayflume.flume.readers import text as as_text
 from rayflume.flume.sections import meant, nearest_of
 from rayflume.flume.values import Value, literal
+from rayflume.own_parts import how_to_map
 
 if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
@@ -74,13 +76,16 @@ class Translation:
 
     def named(self, kind: str, type_name: str, name: str, at: Value | None) -> FlumePart | None:
         """The part that a type names; None after saying why there is none."""
-        part = names.lookup(kind, type_name) or own_part(kind, type_name, self.classes)
         spoken = kind.replace("_", " ")
+        try:
+            part = own_part(kind, type_name, self.classes) or names.lookup(kind, type_name)
+        except ConfigError as error:
+            self.refuse(name, error.message, at)
+            return None
         if part is None and is_own(type_name):
             self.refuse(
                 name,
-                f"{type_name} is a Java class of your own; write the {spoken} in Python and name "
-                f"it: --map {type_name}=my_module.MyClass",
+                f"{type_name} is a Java class of your own; {how_to_map(type_name)}",
                 at,
             )
             return None
@@ -153,7 +158,7 @@ class _Reading:
         if self.part.finish is None or self.part.status is not Status.DONE:
             return
         given = {name: value.text for name, value in values.items()}
-        for remark in self.part.finish(options, given):
+        for remark in self._remarks(options, given):
             at = values.get(remark.name)
             if remark.fatal:
                 self.told.refuse(self.name + remark.name, remark.text, at)
@@ -161,6 +166,14 @@ class _Reading:
                 self.told.drop(self.name + remark.name, remark.text, at)
             else:
                 self.told.tell(remark.severity, self.name + remark.name, remark.text, at)
+
+    def _remarks(self, options: dict[str, Json], given: Mapping[str, str]) -> list[Remark]:
+        """What `finish` says; a value it cannot read drops the part as one of a property does."""
+        assert self.part.finish is not None
+        try:
+            return list(self.part.finish(options, given) or ())
+        except ValueError as error:
+            return [Remark(f"{error}; {self.told.where} is dropped, {_AS_FLUME}", Severity.ERROR)]
 
     # -- one property ------------------------------------------------------------------------------
 

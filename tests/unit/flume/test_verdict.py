@@ -73,7 +73,7 @@ def test_one_bad_part_is_dropped_and_the_rest_runs(
     ("change", "sentence"),
     [
         ("a1.sources.r1.type = sec", "there is no source 'sec'; did you mean 'seq'?"),
-        ("a1.sinks.k1.type = com.example.MySink", "--map com.example.MySink=my_module.MyClass"),
+        ("a1.sinks.k1.type = com.example.MySink", "--map 'com.example.MySink=my_module.MyPart'"),
         ("a1.channels.c1.type = org.apache.flume.channel.MemoryChanel", "did you mean"),
         ("a1.sources.r1.type = kafka\na1.sources.r1.kafka.topics=t", "is not yet in rayflume: it"),
         ("a1.sinks.k1.type = irc", "the sink irc is not in rayflume: write to a file instead"),
