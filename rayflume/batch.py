@@ -126,7 +126,9 @@ class EventBatch:
         """
         if not isinstance(value, str | pa.StringArray):
             kind = f"{type(value).__name__} of {getattr(value, 'type', '?')}"
-            raise TypeError(f"a header is a str or a pa.Array of pa.string(), not a {kind}: cast it")
+            raise TypeError(
+                f"a header is a str or a pa.Array of pa.string(), not a {kind}: cast it"
+            )
         if preserve and (name in self.headers or self.more is not None):
             if isinstance(self.headers.get(name), str):
                 return self

@@ -37,7 +37,10 @@ Grace = Annotated[
 ]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error", "critical"],
-    typer.Option("--log-level", help="Log lines on stderr from this level on; rows of a logger sink are always shown."),
+    typer.Option(
+        "--log-level",
+        help="Log lines on stderr from this level on; rows of a logger sink always.",
+    ),
 ]
 
 
@@ -76,7 +79,7 @@ def run(
     The first Ctrl-C (or SIGTERM) stops reading and delivers what is in the channels, the second
     stops at once; nothing is lost either way. Exit code 1 when a part failed.
 
-    Of a Flume file Flume's defaults hold, and what Flume would drop is dropped and told at the start.
+    Of a Flume file Flume's defaults hold; what Flume would drop is dropped, and told at the start.
 
     Example:  rayflume run conf/clickstream.yaml --until-drained
 

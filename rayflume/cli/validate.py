@@ -105,7 +105,7 @@ def plan_as_json(plan: AgentPlan, paths: list[PathGuarantee]) -> dict[str, objec
 
 
 def show(plan: AgentPlan, paths: list[PathGuarantee], *, whole: bool = True) -> None:
-    """Print the parts of a plan and what it promises. Not `whole`: parts of the file are missing."""
+    """Print the parts of a plan and what it promises. Not `whole`: without parts of its file."""
     if whole:
         say(f"OK: {plan.file} is a valid configuration of the agent {plan.agent}", "bold green")
     else:

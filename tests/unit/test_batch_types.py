@@ -20,7 +20,9 @@ BATCH = EventBatch.from_events([b"a", b"b"])
     ids=["string", "large", "chunked"],
 )
 def test_bodies_of_another_type(body: pa.Array) -> None:
-    with pytest.raises(TypeError, match=r"bodies are a pa\.Array of pa\.binary\(\), not a .*: cast"):
+    with pytest.raises(
+        TypeError, match=r"bodies are a pa\.Array of pa\.binary\(\), not a .*: cast"
+    ):
         BATCH.with_body(body)
 
 
