@@ -34,7 +34,7 @@ MORE_PARAMETERS = {
 
 GROUND = {"errors", "clock", "threads", "units", "metrics", "naming", "ranges"}
 CONTRACTS = GROUND | {
-    "batch", "completeness", "schema", "component", "interfaces", "dead_letters",
+    "batch", "completeness", "schema", "component", "interfaces", "dead_letters", "sink_group",
 }  # fmt: skip
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
@@ -57,6 +57,9 @@ MAY_IMPORT = {
     "sources": CONTRACTS | {"lake"},  # dead letters are read from a lake
     "interceptors": CONTRACTS,
     "selectors": CONTRACTS,
+    "sink_group": set(),
+    "sink_processors": CONTRACTS,
+    "sink_selectors": CONTRACTS,
     "channels": CONTRACTS | {"journal"},
     "formats": CONTRACTS | {"kernels"},
     "sinks": CONTRACTS | {"lake", "table", "tombstones"},
