@@ -70,4 +70,4 @@ def penalty_ms(failures: int, limit_ms: int) -> int:
     """How long a sink pauses after so many failures in a row (Flume's user guide, sink
     processors).
     """
-    return min(limit_ms, PENALTY_MS * 2 ** min(failures, 40))
+    return min(limit_ms, PENALTY_MS << min(failures, 40))

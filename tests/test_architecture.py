@@ -52,7 +52,8 @@ MAY_IMPORT = {
     "tables": CONTRACTS | {"table"},
     "tombstones": CONTRACTS,
     "delivery": CONTRACTS,
-    "flow": CONTRACTS | {"delivery"},
+    "flow": CONTRACTS | {"delivery", "releasing"},
+    "releasing": CONTRACTS | {"delivery", "flow"},
     "markers": CONTRACTS,
     "sources": CONTRACTS | {"lake"},  # dead letters are read from a lake
     "interceptors": CONTRACTS,
@@ -66,7 +67,7 @@ MAY_IMPORT = {
     "maintenance": CONTRACTS | {"kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
     "config": CONTRACTS,
     "agent": CONTRACTS
-    | {"flow", "markers", "delivery", "config", "journal", "lake", "maintenance", "table"},
+    | {"flow", "releasing", "markers", "delivery", "config", "journal", "lake", "maintenance", "table"},
     "cli": CONTRACTS | {"flow", "config", "journal", "lake", "agent", "maintenance", "__init__"},
     "demo": set(),
     "demo_lake": {"cli", *GROUND},

@@ -36,7 +36,7 @@ from rayflume.interfaces import (
     StreamPosition,
     Taken,
 )
-from rayflume.journal.ledger import Judgement, Ledger
+from rayflume.journal.ledger import Judgement, Ledger, LedgerLimits
 from rayflume.journal.seam import Disk
 from rayflume.journal.segment import Kind, Meta, extents_to_json
 from rayflume.journal.store import Journal, JournalOptions
@@ -81,6 +81,7 @@ class JournaledChannel:
         self._failed_ms: int | None = None
         self._free = (0, 0)
         self._put_times: deque[tuple[int, int]] = deque()
+        self._woken: set[str] = set()  # replicas whose next take must not wait
 
     @property
     def journal_directory(self) -> Path | None:
@@ -90,9 +91,7 @@ class JournaledChannel:
     # -- life -----------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Take the directory and open the journal. Raises JournalLocked, JournalDamaged,
-        OSError.
-        """
+        """Take the directory, open the journal. Raises JournalLocked, JournalDamaged, OSError."""
         self._lock()
         try:
             with self._condition:
@@ -107,6 +106,7 @@ class JournaledChannel:
 
     def _open_journal(self) -> None:
         self._journal.open()
+        self._journal.ledger.limits = self._limits
         self._journal.ledger.draining = self._draining
         if self._setup.on_open is not None:
             self._setup.on_open(self._journal.ledger)
@@ -286,6 +286,9 @@ class JournaledChannel:
         while True:
             with self._open_ledger() as ledger:
                 now_ms = self._clock.monotonic_ms()
+                if (replica := holder.rpartition("/")[0]) in self._woken:
+                    self._woken.discard(replica)
+                    deadline_ms = now_ms
                 self._expire(ledger, now_ms)
                 taken = ledger.take(holder, delivery, bytes_max, now_ms, turn)
                 if ledger.draining:
@@ -296,6 +299,30 @@ class JournaledChannel:
                     ledger.note_taken(holder, turn, taken)
                     return taken
                 self._condition.wait((deadline_ms - now_ms) / 1000)
+
+    def wake(self, holder: str) -> None:
+        """Let a take of `holder` that waits for rows return now."""
+        with self._condition:
+            self._woken.add(holder.rpartition("/")[0])
+            self._condition.notify_all()
+
+    def has_orphans(self, sink: str) -> bool:
+        """Whether Prepared deliveries of a sink have no living holder."""
+        with self._open_ledger() as ledger:
+            return ledger.has_orphans(sink)
+
+    def prepared_sinks(self) -> list[str]:
+        """The sinks that have Prepared deliveries here."""
+        with self._open_ledger() as ledger:
+            return sorted({manifest.sink for manifest, _ in ledger.prepared()})
+
+    def resize(self, limits: LedgerLimits) -> None:
+        """Take other bounds from now on; rows, leases and deliveries stay as they are."""
+        with self._condition:
+            self._limits = limits
+            if not self._closed:
+                self._journal.ledger.limits = limits
+            self._condition.notify_all()
 
     def fetch(self, refs: Sequence[RowRef]) -> list[pa.Buffer]:
         with self._condition:

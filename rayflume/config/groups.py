@@ -1,7 +1,7 @@
 """Sink groups of a configuration: read, checked, and led by their processors.
 
-    sink_groups:
-      g1: {sinks: [near, far], processor: {type: failover, priority: {near: 10, far: 5}}}
+sink_groups:
+  g1: {sinks: [near, far], processor: {type: failover, priority: {near: 10, far: 5}}}
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from rayflume.agent import runner as runner_module
 from rayflume.agent.control import Control, Watch
 from rayflume.agent.marking import MarkerRunner, expected_sources
 from rayflume.agent.parts import ChannelPart, MarkingSink, Part, Status
-from rayflume.agent.runner import ServerRunner, SinkRunner, SourceRunner
+from rayflume.agent.runner import ServerRunner, SourceRunner
+from rayflume.agent.sink_runner import SinkRunner
 from rayflume.agent.supervisor import Key
 from rayflume.channels._journaled import ChannelSetup, JournaledChannel
 from rayflume.component import Context, lookup
