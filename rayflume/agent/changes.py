@@ -166,6 +166,16 @@ class Found:
     prepared: tuple[str, ...] = ()
     deliveries: int = 0
 
+    def and_(self, other: Found) -> Found:
+        """Both together: two replicas of a part."""
+        known = self.rows >= 0 and other.rows >= 0
+        return Found(
+            self.state if self.state != "running" else other.state,
+            self.rows + other.rows if known else -1,
+            (*self.prepared, *other.prepared),
+            self.deliveries + other.deliveries,
+        )
+
 
 def refusals(old: AgentPlan, new: AgentPlan, found: Mapping[str, Found]) -> list[str]:
     """Why the agent cannot go from one plan to the other as it is now: a sentence each, with what

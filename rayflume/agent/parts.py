@@ -249,6 +249,8 @@ class ChannelPart:
         """What a method of the channel returns; waits a moment for it to open. Raises ChannelClosed
         with the reason when it does not.
         """
+        if method == "wake" and not self._opened.is_set():
+            return None  # no take waits in there
         if not self._opened.wait(OPEN_WAIT_S):
             reason = self._health.last_error or "it is still opening"
             raise ChannelClosed(f"channel {self._context.part} is not open: {reason}")
