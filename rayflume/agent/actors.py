@@ -87,7 +87,8 @@ class PartActor:
             status: Status = {"state": "failed", "last_error": self._failed, "metrics": {}}
         else:
             status = self._part.status()
-        return status | {"pid": os.getpid(), "node": self._node}
+        made_of = self._assignment.place.print
+        return status | {"pid": os.getpid(), "node": self._node, "plan": made_of}
 
     def watch(self) -> None:
         """Return when this part runs no more, or after WATCH_S. Blocks.
@@ -105,6 +106,22 @@ class PartActor:
         """See parts.Part."""
         if self._part is not None:
             self._part.drain(unterminated)
+
+    def hold(self) -> None:
+        """See parts.Part."""
+        if self._part is not None:
+            self._part.hold()
+
+    def resume(self) -> None:
+        """See parts.Part."""
+        if self._part is not None:
+            self._part.resume()
+
+    def adjust(self, place: Place) -> None:
+        """See parts.ChannelPart."""
+        if isinstance(self._part, ChannelPart):
+            self._part.adjust(place)
+        self._assignment = replace(self._assignment, place=place)
 
     def stop(self) -> None:
         """See parts.Part."""

@@ -239,7 +239,7 @@ class Control:
     def join(self, keys: Mapping[Key, PartPlan], again: list[Key]) -> None:
         """More parts are wanted; those in `again` are started anew with what is changed."""
         with self._lock:
-            self._plans = dict(keys)
+            self._plans = {**self._plans, **keys}
             for key, part in keys.items():
                 self.supervisor.add(key, part.kind, is_server(part))
             for key in again:
@@ -256,6 +256,8 @@ class Control:
         Raises ConfigError with all `problems` when it is refused; nothing has changed then.
         """
         with self._lock:
+            if plan == self._watch.plan:
+                return changes(plan, plan)  # asked again, for the answer was lost
             self._ask()
             problems = self._refused(plan)
             if problems:

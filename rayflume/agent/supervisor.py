@@ -107,6 +107,8 @@ class Watched:
     """Of a channel: the sinks that have Prepared deliveries in it."""
     deliveries: int = 0
     """Of a sink: deliveries that are open or on their way."""
+    unheard: bool = False
+    """It was found by its name, and has not yet said what it is made of."""
 
     @property
     def outdated(self) -> bool:
@@ -142,11 +144,12 @@ class Supervisor:
 
     def adopt(self, key: Key) -> None:
         """A part is running already: it was found by its name."""
-        self._parts[key].state = "starting"
+        self._parts[key].state, self._parts[key].unheard = "starting", True
 
     def observe(self, key: Key, status: Mapping[str, Json] | None, now_ms: int) -> None:
         """A part's status, None when it is dead."""
         part = self._parts[key]
+        part.unheard = part.unheard and status is not None and "plan" not in status
         if status is None:
             self._crashed(part, now_ms, "the process died")
             return
@@ -398,6 +401,8 @@ def renewals(parts: Mapping[Key, Watched], now_ms: int) -> list[Action]:
     """
     actions: list[Action] = []
     for key, part in parts.items():
+        if part.unheard:
+            continue
         if part.kind == "channel":
             actions += _channel(key, part, parts, now_ms) if part.outdated else []
         elif part.outdated:

@@ -19,8 +19,8 @@ from rayflume.cli._output import complain, interactive
 from rayflume.errors import ConfigError, RayflumeError
 
 COMMANDS = (
-    "run", "start", "status", "tap", "submit", "validate", "graph", "components", "fsck", "journal",
-    "gc", "compact", "lake", "replay",
+    "run", "start", "apply", "status", "tap", "submit", "validate", "graph", "components", "fsck",
+    "journal", "gc", "compact", "lake", "replay",
 )  # fmt: skip
 """The command modules in the order of the help text."""
 DONE, FAILED, WRONG = 0, 1, 2
