@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from rayflume.agent.changes import Changes, changes
 from rayflume.agent.control import is_server
-from rayflume.config import AgentPlan, check_host
+from rayflume.config import AgentPlan, PartPlan, check_host
 from rayflume.errors import ConfigError, Retry
 
 log = logging.getLogger(__name__)
@@ -51,15 +51,22 @@ def host_problems(old: AgentPlan, new: AgentPlan) -> list[str]:
     """
     what = changes(old, new)
     asked = {*what.add, *what.change}
-    folders = {
-        folder: {
+
+    def looked_at(parts: Mapping[str, PartPlan]) -> dict[str, PartPlan]:
+        return {
             name: part
-            for name, part in getattr(new, folder).items()
+            for name, part in parts.items()
             if name in asked and not (is_server(part) and name in old.sources)
         }
-        for folder in ("sources", "channels", "sinks")
-    }
-    return check_host(replace(new, **folders))
+
+    return check_host(
+        replace(
+            new,
+            sources=looked_at(new.sources),
+            channels=looked_at(new.channels),
+            sinks=looked_at(new.sinks),
+        )
+    )
 
 
 class Reloader:

@@ -104,7 +104,8 @@ def run(
         spare_pandas()
     grace_ms = grace_of(grace)
     plan = load(conf, agent)
-    reload = Watched(conf, lambda: load(conf, plan.agent), plan) if watch else None
+    here = inline or address is None
+    reload = Watched(conf, lambda: load(conf, plan.agent), plan, here) if watch else None
     if inline or address is None:
         refuse_host(plan)
     log_to_stderr(log_level)
