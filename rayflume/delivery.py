@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rayflume.interfaces import DeliveryWriter, Manifest
+from rayflume.interfaces import DeliveryLimits, DeliveryWriter, Manifest
 
 
 class State(StrEnum):
@@ -55,6 +55,15 @@ class Delivery:
         if state not in STEPS[self.state]:
             raise RuntimeError(f"delivery {self.id} can't go from {self.state} to {state}")
         self.state = state
+
+    def time_left(self, limits: DeliveryLimits, now_ms: int) -> int:
+        """Milliseconds until age or idle time end it; large when neither does."""
+        left = [2**31]
+        if limits.age_ms:
+            left.append(self.began_ms + limits.age_ms - now_ms)
+        if limits.idle_ms:
+            left.append(self.wrote_ms + limits.idle_ms - now_ms)
+        return max(0, min(left))
 
     @property
     def ended(self) -> bool:

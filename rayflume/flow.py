@@ -45,7 +45,7 @@ from rayflume.interfaces import (
     Sink,
     Taken,
 )
-from rayflume.metrics import Metrics
+from rayflume.metrics import Metrics, Name
 from rayflume.releasing import drop, release_open, tell_dropped
 from rayflume.releasing import release as release  # the sink half's way out, `flow.release`
 from rayflume.threads import Pool
@@ -278,16 +278,21 @@ def drain(lane: Lane, wait_ms: int) -> Status:
 def _take(lane: Lane, wait_ms: int) -> Taken:
     delivery = lane.open.id if lane.open else ""
     if lane.open is not None:
-        wait_ms = min(wait_ms, _until_due(lane, lane.open))
+        wait_ms = min(wait_ms, time_left(lane))
     try:
         # After a Retry with the same number, and so with the same answer.
         taken = lane.channel.take(lane.holder, delivery, lane.take_bytes, wait_ms, lane.turn)
     except LeaseRevoked:
         release_open(lane)
         raise
+    except Retry:
+        lane.metrics.add("ChannelReadFail")
+        raise
     lane.turn += 1
     lane.taken_bytes = sum(ref.length for ref in taken.refs)
-    lane.metrics.add("BatchCompleteCount" if taken.refs else "BatchEmptyCount")
+    whole = lane.taken_bytes >= lane.take_bytes
+    found: Name = "BatchCompleteCount" if whole else "BatchUnderflowCount"
+    lane.metrics.add(found if taken.refs else "BatchEmptyCount")
     return taken
 
 
@@ -326,23 +331,14 @@ def due(lane: Lane, taken: Taken) -> bool:
     delivery, limits = lane.open, lane.sink.limits()
     assert delivery is not None
     full = 0 < limits.bytes <= delivery.bytes or 0 < limits.rows <= delivery.rows
-    return taken.close or full or _until_due(lane, delivery) == 0
-
-
-def _until_due(lane: Lane, delivery: Delivery) -> int:
-    """Milliseconds until age or idle time end the delivery; large when neither does."""
-    limits, now_ms = lane.sink.limits(), lane.clock.monotonic_ms()
-    left = [2**31]
-    if limits.age_ms:
-        left.append(delivery.began_ms + limits.age_ms - now_ms)
-    if limits.idle_ms:
-        left.append(delivery.wrote_ms + limits.idle_ms - now_ms)
-    return max(0, min(left))
+    return taken.close or full or time_left(lane) == 0
 
 
 def time_left(lane: Lane) -> int:
     """Milliseconds until the open delivery is due; large when nothing is open or ends it."""
-    return 2**31 if lane.open is None else _until_due(lane, lane.open)
+    if lane.open is None:
+        return 2**31
+    return lane.open.time_left(lane.sink.limits(), lane.clock.monotonic_ms())
 
 
 def finish(lane: Lane, delivery: Delivery) -> None:

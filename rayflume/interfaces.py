@@ -292,8 +292,8 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class ChannelInfo:
-    """What a channel tells of itself. `directory` is None when its rows are only in memory;
-    `direct`: large records are not in the page cache.
+    """What a channel tells of itself. `directory`: where sinks of its host read rows themselves;
+    None: they ask it for them. `direct`: large records are not in the page cache.
     """
 
     journal: str

@@ -1,7 +1,7 @@
 """All metrics as a table, and the recorder that refuses any other name.
 
-Names are Flume's where Flume has one. Counters only grow within one life of a part; gauges are the
-present value.
+Names are Flume's where Flume has one (its user guide, section "Available Component Metrics").
+Counters only grow within one life of a part; gauges are the present value.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from typing import Literal
 Name = Literal[
     "EventReceivedCount",
     "EventAcceptedCount",
+    "AppendReceivedCount",
+    "AppendAcceptedCount",
     "AppendBatchReceivedCount",
     "AppendBatchAcceptedCount",
     "EventReadFail",
     "ChannelWriteFail",
+    "GenericProcessingFail",
     "OpenConnectionCount",
     "BytesReceivedCount",
     "EventFilteredCount",
@@ -29,13 +32,26 @@ Name = Literal[
     "EventPutSuccessCount",
     "EventTakeAttemptCount",
     "EventTakeSuccessCount",
+    "EventPutErrorCount",
+    "EventTakeErrorCount",
+    "CheckpointWriteErrorCount",
+    "CheckpointBackupWriteErrorCount",
+    "Open",
+    "Closed",
+    "Unhealthy",
     "EventSkippedCount",
     "EventDamagedCount",
     "OldestEventAgeMs",
     "BatchEmptyCount",
+    "BatchUnderflowCount",
     "BatchCompleteCount",
+    "ConnectionCreatedCount",
+    "ConnectionClosedCount",
+    "ConnectionFailedCount",
     "EventDrainAttemptCount",
     "EventDrainSuccessCount",
+    "EventWriteFail",
+    "ChannelReadFail",
     "EventDeadLetterCount",
     "EventLateCount",
     "PartitionCompletedCount",
@@ -50,6 +66,8 @@ Name = Literal[
     "BufferedBytes",
     "FileFillPercentage",
     "EventTimeLagMs",
+    "StartTime",
+    "StopTime",
 ]
 
 
@@ -65,10 +83,13 @@ class Metric:
 METRICS: dict[Name, Metric] = {
     "EventReceivedCount": Metric("counter", "rows", "rows a source read"),
     "EventAcceptedCount": Metric("counter", "rows", "rows durable in every required channel"),
+    "AppendReceivedCount": Metric("counter", "calls", "calls with one event, of RPC sources"),
+    "AppendAcceptedCount": Metric("counter", "calls", "those of them that were acknowledged"),
     "AppendBatchReceivedCount": Metric("counter", "batches", "batches a source made"),
     "AppendBatchAcceptedCount": Metric("counter", "batches", "batches all required channels took"),
     "EventReadFail": Metric("counter", "errors", "failed reads of a source"),
     "ChannelWriteFail": Metric("counter", "errors", "puts that were answered with full or closed"),
+    "GenericProcessingFail": Metric("counter", "errors", "other failures of a source"),
     "OpenConnectionCount": Metric("gauge", "connections", "open connections of a server source"),
     "BytesReceivedCount": Metric("counter", "bytes", "bytes a source read"),
     "EventFilteredCount": Metric("counter", "rows", "rows that interceptors dropped"),
@@ -85,15 +106,28 @@ METRICS: dict[Name, Metric] = {
     "EventPutSuccessCount": Metric("counter", "rows", "rows the channel stored"),
     "EventTakeAttemptCount": Metric("counter", "takes", "takes, also those that found nothing"),
     "EventTakeSuccessCount": Metric("counter", "rows", "rows whose delivery was committed"),
+    "EventPutErrorCount": Metric("counter", "errors", "puts that the journal failed"),
+    "EventTakeErrorCount": Metric("counter", "errors", "takes that the journal failed"),
+    "CheckpointWriteErrorCount": Metric("counter", "errors", "snapshots that could not be written"),
+    "CheckpointBackupWriteErrorCount": Metric("counter", "errors", "always 0: there is no backup"),
+    "Open": Metric("gauge", "flag", "1 while the channel is open"),
+    "Closed": Metric("gauge", "flag", "1 while it is not"),
+    "Unhealthy": Metric("gauge", "flag", "1 when it has failed or something in it is damaged"),
     "EventSkippedCount": Metric("counter", "rows", "rows an optional channel did not get"),
     "EventDamagedCount": Metric("counter", "rows", "rows lost to damage of the journal's files"),
     "OldestEventAgeMs": Metric("gauge", "ms", "age of the oldest row that is not committed"),
     "BatchEmptyCount": Metric("counter", "takes", "takes that found nothing"),
-    "BatchCompleteCount": Metric("counter", "takes", "takes that found rows"),
+    "BatchUnderflowCount": Metric("counter", "takes", "takes that found less than was asked for"),
+    "BatchCompleteCount": Metric("counter", "takes", "takes that found all that was asked for"),
+    "ConnectionCreatedCount": Metric("counter", "times", "times a sink opened its target"),
+    "ConnectionClosedCount": Metric("counter", "times", "times a sink closed its target"),
+    "ConnectionFailedCount": Metric("counter", "times", "times it could not be opened"),
     "EventDrainAttemptCount": Metric("counter", "rows", "rows a sink took"),
     "EventDrainSuccessCount": Metric(
         "counter", "rows", "rows a sink committed, dead letters included"
     ),
+    "EventWriteFail": Metric("counter", "errors", "deliveries that the target did not take"),
+    "ChannelReadFail": Metric("counter", "errors", "takes that the channel did not answer"),
     "EventDeadLetterCount": Metric("counter", "rows", "rows committed to the dead letters"),
     "EventLateCount": Metric("counter", "rows", "rows without event time that got the ingest time"),
     "PartitionCompletedCount": Metric("counter", "partitions", "partitions marked as complete"),
@@ -118,7 +152,31 @@ METRICS: dict[Name, Metric] = {
     "EventTimeLagMs": Metric(
         "gauge", "ms", "the clock against the newest event time of the newest delivery"
     ),
+    "StartTime": Metric("gauge", "ms", "when this life of the part began, since 1970 UTC"),
+    "StopTime": Metric("gauge", "ms", "when it ended, 0 while it runs"),
 }
+
+FLUME: dict[str, tuple[Name, ...]] = {
+    "source": (
+        "EventReceivedCount", "EventAcceptedCount", "AppendReceivedCount", "AppendAcceptedCount",
+        "AppendBatchReceivedCount", "AppendBatchAcceptedCount", "OpenConnectionCount",
+        "EventReadFail", "ChannelWriteFail", "GenericProcessingFail",
+    ),
+    "channel": (
+        "ChannelSize", "ChannelCapacity", "ChannelFillPercentage", "EventPutAttemptCount",
+        "EventPutSuccessCount", "EventTakeAttemptCount", "EventTakeSuccessCount",
+    ),
+    "file channel": (
+        "Open", "Closed", "Unhealthy", "EventPutErrorCount", "EventTakeErrorCount",
+        "CheckpointWriteErrorCount", "CheckpointBackupWriteErrorCount",
+    ),
+    "sink": (
+        "ConnectionCreatedCount", "ConnectionClosedCount", "ConnectionFailedCount",
+        "BatchEmptyCount", "BatchUnderflowCount", "BatchCompleteCount", "EventDrainAttemptCount",
+        "EventDrainSuccessCount", "EventWriteFail", "ChannelReadFail",
+    ),
+}  # fmt: skip
+"""What Flume shows of a kind of part, also what stays 0. A file channel has both channel sets."""
 
 
 class Metrics:

@@ -20,9 +20,9 @@ from rayflume.interfaces import (
     StagedFile,
     Taken,
 )
+from rayflume.journal.options import JournalOptions
 from rayflume.journal.reader import decode_rows
 from rayflume.journal.seam import Disk
-from rayflume.journal.store import JournalOptions
 from rayflume.metrics import Metrics
 
 

@@ -66,9 +66,12 @@ MAY_IMPORT = {
     "sinks": CONTRACTS | {"lake", "table", "tombstones"},
     "maintenance": CONTRACTS | {"kernels", "tombstones"},  # of lakes: no agent, no sink, no journal
     "config": CONTRACTS,
+    "flume": CONTRACTS | {"config"},
     "agent": CONTRACTS
-    | {"flow", "releasing", "markers", "delivery", "config", "journal", "lake", "maintenance", "table"},
-    "cli": CONTRACTS | {"flow", "config", "journal", "lake", "agent", "maintenance", "__init__"},
+    | {"flow", "releasing", "markers", "delivery", "config", "flume", "journal", "lake"}
+    | {"maintenance", "table"},
+    "cli": CONTRACTS
+    | {"flow", "config", "flume", "journal", "lake", "agent", "maintenance", "__init__"},
     "demo": set(),
     "demo_lake": {"cli", *GROUND},
     "__init__": {"errors", "agent"},
@@ -79,6 +82,7 @@ MAY_IMPORT = {
 MAY_IMPORT_RAY = {
     "rayflume/agent/actors.py": "ray",
     "rayflume/agent/cluster.py": "ray",
+    "rayflume/agent/ray_metrics.py": "ray.util.metrics",
     "rayflume/agent/compact_tasks.py": "ray",  # tasks, not actors: no part of an agent
     "rayflume/agent/placement.py": "ray",  # cluster.py's other half
     "rayflume/cli/submit.py": "ray.job_submission",  # a client of the dashboard: HTTP, no actor

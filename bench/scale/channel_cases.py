@@ -22,7 +22,7 @@ from rayflume.component import Context
 from rayflume.interfaces import Manifest, PutOutcome, PutRequest
 from rayflume.journal.disk import MemoryDisk
 from rayflume.journal.ledger import LedgerLimits
-from rayflume.journal.store import JournalOptions
+from rayflume.journal.options import JournalOptions
 from rayflume.metrics import Metrics
 
 PAYLOAD = EventBatch.from_events([b"x" * 200]).encode()

@@ -18,8 +18,10 @@ import pyarrow as pa
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
+from rayflume.agent.exposed import LABELS
 from rayflume.agent.lean import spare_pandas
 from rayflume.agent.parts import ChannelPart, Part, Place, Status, build_part
+from rayflume.agent.ray_metrics import RayMetrics
 from rayflume.agent.remote import RemoteChannel
 from rayflume.clock import SystemClock
 from rayflume.errors import ChannelClosed, RayflumeError
@@ -61,6 +63,11 @@ class PartActor:
         self._clock = SystemClock()
         self._heard_ms = self._clock.monotonic_ms()
         self._node = ray.get_runtime_context().get_node_id()
+        part = assignment.place.part
+        labels = (assignment.place.plan.agent, part.kind, part.name, part.type)
+        self._metrics = RayMetrics(
+            dict(zip(LABELS, (*labels, str(assignment.place.replica)), strict=True))
+        )
         channels = {n: ChannelProxy(n, actor) for n, actor in assignment.channels.items()}
         self._failed: str | None = None
         self._part: Part | None = None
@@ -87,6 +94,8 @@ class PartActor:
             status: Status = {"state": "failed", "last_error": self._failed, "metrics": {}}
         else:
             status = self._part.status()
+        metrics = status["metrics"]
+        self._metrics.show(metrics if isinstance(metrics, dict) else {})
         made_of = self._assignment.place.print
         return status | {"pid": os.getpid(), "node": self._node, "plan": made_of}
 

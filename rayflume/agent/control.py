@@ -131,7 +131,17 @@ class Control:
         self._renewing = False
 
     def run(self) -> None:
-        """Watch until the agent has ended."""
+        """Watch until the agent has ended, and serve its metrics meanwhile if the plan says so."""
+        monitoring = self._watch.plan.monitoring
+        if monitoring is None:
+            self._run()
+            return
+        from rayflume.agent.metrics_server import MetricsServer  # a web server only who wants one
+
+        with MetricsServer(monitoring, self.status, self._clock):
+            self._run()
+
+    def _run(self) -> None:
         while self.supervisor.phase is not Phase.ENDED:
             self._try_tick()
             self._wake.wait(self.pause_ms() / 1000)

@@ -243,6 +243,7 @@ class ChannelPart:
         self._opened = context.threads.event()
 
     def start(self) -> None:
+        self._context.metrics.set("StartTime", self._context.clock.now_ms())
         self._context.threads.start(self._context.part, self._open)
 
     def call(self, method: str, *args: Any) -> Any:  # noqa: ANN401
@@ -307,6 +308,7 @@ class ChannelPart:
     def stop(self) -> None:
         self._stopping.set()
         self.channel.close()
+        self._context.metrics.set("StopTime", self._context.clock.now_ms())
         if self._health.state != "failed":
             self._health = Health("stopped")
 
@@ -336,7 +338,11 @@ class ChannelPart:
             }
             if state.degraded:
                 status["last_error"] = f"degraded: {state.degraded[0]}"
-        status["metrics"] = dict(self._context.metrics.snapshot())
+        metrics, is_open = self._context.metrics, self._health.state == "running"
+        metrics.set("Open", int(is_open))
+        metrics.set("Closed", int(not is_open))
+        metrics.set("Unhealthy", int(self._health.state == "failed" or bool(status["last_error"])))
+        status["metrics"] = dict(metrics.snapshot())
         return status
 
     def _prepared_sinks(self) -> list[Json]:

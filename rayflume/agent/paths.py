@@ -7,13 +7,15 @@ start wherever a part happens to run, in a job in a folder that vanishes with th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from rayflume.component import lookup
 from rayflume.config import AgentPlan, PartPlan
 from rayflume.config.environment import refers, resolve_known
-from rayflume.config.fields import option_name
+from rayflume.config.fields import model_of, option_name
 from rayflume.errors import ConfigError
 from rayflume.interfaces import Json
 
@@ -49,13 +51,20 @@ def refuse_relative(plan: AgentPlan) -> None:
 
 
 def _local_paths(part: PartPlan) -> Iterator[tuple[str, str]]:
-    options = resolve_known(dict(part.options))
-    for name, field in lookup(part.kind, part.type).model_fields.items():
-        extra = field.json_schema_extra
+    return _paths_in(lookup(part.kind, part.type), resolve_known(dict(part.options)))
+
+
+def _paths_in(model: type[BaseModel], options: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
+    for name, field in model.model_fields.items():
+        written, extra = option_name(name, field), field.json_schema_extra
+        value = options.get(written)
+        inner = model_of(model, written, value)
         if isinstance(extra, dict) and extra.get("local_path"):
-            written = option_name(name, field)
-            for text in _texts(options.get(written)):
+            for text in _texts(value):
                 yield written, text
+        elif inner is not None and isinstance(value, dict):
+            for below, text in _paths_in(inner, value):
+                yield f"{written}.{below}", text
 
 
 def _texts(value: Json) -> Iterator[str]:

@@ -53,6 +53,7 @@ class Runner:
 
     def start(self) -> None:
         """Begin to work. Returns at once."""
+        self.metrics.set("StartTime", self.clock.now_ms())
         self._thread = self._threads.start(self.name, self._main)
 
     def stop(self, wait_s: float = 10.0) -> None:
@@ -100,6 +101,7 @@ class Runner:
         else:
             if self.health.state not in ("drained", "failed", "crashed"):
                 self.health.state = "stopped"
+        self.metrics.set("StopTime", self.clock.now_ms())
 
     def _run(self) -> None:
         raise NotImplementedError

@@ -96,12 +96,18 @@ class SinkRunner(Runner):
             self._lane.reader.shutdown()
             flow.release(self._lane)
             self._sink.close()
+            self.metrics.add("ConnectionClosedCount")
             heart.join(5)
 
     def _open(self) -> None:
         info = self._channel.info()
         self._lease_ms = info.lease_timeout_ms
-        self._sink.open()
+        try:
+            self._sink.open()
+        except RayflumeError:
+            self.metrics.add("ConnectionFailedCount")
+            raise
+        self.metrics.add("ConnectionCreatedCount")
         if info.directory is not None and journal_in(info.directory) == info.journal:
             # The journal lies on this host: its rows are read where they are.
             self._reader = SegmentReader(info.directory, direct=info.direct)
@@ -162,6 +168,7 @@ class SinkRunner(Runner):
                 log.warning("%s: %s", self.name, error.message)
             except Retry as error:
                 self.metrics.add("DeliveryRetryCount")
+                self.metrics.add("EventWriteFail")
                 if self._tell_failure(error) or self._holding:
                     # Others take these rows, here or in the next life; a prepared one stays ours.
                     releasing.give_up(self._lane, delivery)

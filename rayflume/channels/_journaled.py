@@ -21,6 +21,7 @@ import pyarrow as pa
 from isal.isal_zlib import crc32
 
 from rayflume.batch import EventBatch, Extent
+from rayflume.channels._tended import Tended
 from rayflume.completeness import Counted, Sealed, Watermark, WatermarkQuery
 from rayflume.component import Context
 from rayflume.errors import ChannelClosed, JournalFailed, JournalLocked, LeaseRevoked
@@ -36,10 +37,11 @@ from rayflume.interfaces import (
     StreamPosition,
     Taken,
 )
-from rayflume.journal.ledger import Judgement, Ledger, LedgerLimits
+from rayflume.journal.ledger import Judgement, Ledger
+from rayflume.journal.options import JournalOptions
 from rayflume.journal.seam import Disk
 from rayflume.journal.segment import Kind, Meta, extents_to_json
-from rayflume.journal.store import Journal, JournalOptions
+from rayflume.journal.store import Journal
 from rayflume.units import format_bytes
 
 log = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ class ChannelSetup:
     on_commit: Callable[[Ledger], None] | None = None
 
 
-class JournaledChannel:
+class JournaledChannel(Tended):
     """The channel. See interfaces.Channel for the contract; thread-safe."""
 
     def __init__(
@@ -76,6 +78,7 @@ class JournaledChannel:
         self._condition = context.threads.condition()
         self._journal = Journal(disk, options, context.clock, self._condition)
         self._limits = options.limits
+        self._sealing = options.sealing
         self._closed = True
         self._draining = False
         self._failed_ms: int | None = None
@@ -179,7 +182,7 @@ class JournaledChannel:
         return ChannelInfo(
             journal,
             self._context.host_id,
-            self._disk.path(),
+            self._disk.path() if self._sealing is None else None,
             self._setup.durable,
             self._limits.lease_timeout_ms,
             self._setup.direct,
@@ -221,7 +224,7 @@ class JournaledChannel:
             crc = crc32(payload)
         start = self._journal.ledger.next_position
         stop = start + judged.rows
-        meta = {
+        meta: Meta = {
             "rows": [start, stop],
             "extents": extents_to_json(extents),
             "source": request.source,
@@ -229,6 +232,9 @@ class JournaledChannel:
         }
         if request.skip:
             meta["skip"] = request.skip
+        if self._sealing is not None:
+            payload, meta = self._sealing.seal(payload, meta)
+            crc = crc32(payload)
         seq = self._journal.append(Kind.PUT, meta, payload, crc)
         if self._setup.on_put is not None:
             self._setup.on_put(stop, extents)
@@ -300,30 +306,6 @@ class JournaledChannel:
                     return taken
                 self._condition.wait((deadline_ms - now_ms) / 1000)
 
-    def wake(self, holder: str) -> None:
-        """Let a take of `holder` that waits for rows return now."""
-        with self._condition:
-            self._woken.add(holder.rpartition("/")[0])
-            self._condition.notify_all()
-
-    def has_orphans(self, sink: str) -> bool:
-        """Whether Prepared deliveries of a sink have no living holder."""
-        with self._open_ledger() as ledger:
-            return ledger.has_orphans(sink)
-
-    def prepared_sinks(self) -> list[str]:
-        """The sinks that have Prepared deliveries here."""
-        with self._open_ledger() as ledger:
-            return sorted({manifest.sink for manifest, _ in ledger.prepared()})
-
-    def resize(self, limits: LedgerLimits) -> None:
-        """Take other bounds from now on; rows, leases and deliveries stay as they are."""
-        with self._condition:
-            self._limits = limits
-            if not self._closed:
-                self._journal.ledger.limits = limits
-            self._condition.notify_all()
-
     def fetch(self, refs: Sequence[RowRef]) -> list[pa.Buffer]:
         with self._condition:
             self._refuse_closed()
@@ -332,7 +314,7 @@ class JournaledChannel:
 
     def _fetch(self, ref: RowRef) -> pa.Buffer:
         try:
-            return self._disk.read(ref.segment, ref.offset, ref.length)
+            return self._journal.record(ref)
         except FileNotFoundError as error:
             raise LeaseRevoked(f"rows of {self._context.part} are gone: {error}") from error
         except OSError as error:

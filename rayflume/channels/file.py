@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import base64
+import contextlib
+from pathlib import Path
+from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rayflume.channels._journaled import ChannelSetup, JournaledChannel
 from rayflume.component import LOCAL_PATH, Component, Context, component, option
+from rayflume.errors import OptionError
 from rayflume.journal.disk import LocalDisk
 from rayflume.journal.ledger import LedgerLimits
-from rayflume.journal.store import JournalOptions
+from rayflume.journal.options import JournalOptions
+from rayflume.journal.sealing import KEY_BYTES, Sealing
 from rayflume.units import ByteSize, Millis
 
 _RESERVE_BYTES = 16 * 2**20
@@ -26,6 +31,48 @@ class Capacity(BaseModel):
 
     events: int = Field(10_000_000, ge=1, description="Rows the channel may hold.")
     bytes: ByteSize = Field(8 * 2**30, description="Bytes the channel may hold.")
+
+
+class Encryption(BaseModel):
+    """Rows in the journal's files are encrypted with AES-GCM."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    active_key: str = option("Name of the key that new rows are encrypted with.")
+    key_files: dict[str, str] = option(
+        "Name -> file with the key: 16, 24 or 32 bytes, or those in base64. Keep old "
+        "keys here until all rows that were written with them are delivered.",
+        json_schema_extra=LOCAL_PATH,
+        min_length=1,
+    )
+
+    @model_validator(mode="after")
+    def _active_is_there(self) -> Self:
+        if self.active_key not in self.key_files:
+            raise ValueError(f"`active_key: {self.active_key}` is not in `key_files`")
+        return self
+
+    def sealing(self, context: Context) -> Sealing:
+        """Reads the keys. Raises OptionError saying which file is not a key."""
+        keys = {name: key_in(context.path(file)) for name, file in self.key_files.items()}
+        return Sealing(self.active_key, keys)
+
+
+def key_in(path: Path) -> bytes:
+    """The key in a file, 16, 24 or 32 bytes. Raises OptionError."""
+    try:
+        found = path.read_bytes()
+    except OSError as error:
+        raise OptionError(f"encryption: cannot read the key {path}: {error.strerror}") from error
+    if len(found) in KEY_BYTES:
+        return found
+    with contextlib.suppress(ValueError):
+        decoded = base64.b64decode(found.strip(), validate=True)
+        if len(decoded) in KEY_BYTES:
+            return decoded
+    raise OptionError(
+        f"encryption: {path} is no key; write one with `openssl rand -base64 -out FILE 32`"
+    )
 
 
 @component
@@ -70,6 +117,13 @@ class File(Component):
         "the disk, not the CPU, is what limits (under some 300 MB/s).",
         default=False,
     )
+    encryption: Encryption | None = option(
+        "Encrypt the rows in the journal's files: bodies, headers and no more (names of streams, "
+        "which are paths of files, positions and targets stay readable). Sinks then ask the "
+        "channel for rows, also on its own host. `rayflume journal export` cannot read them.",
+        default=None,
+        example={"active_key": "k1", "key_files": {"k1": "keys/k1"}},
+    )
     strict: bool = option(
         "Refuse to open a damaged journal. Otherwise the damaged records are set aside, counted "
         "and shown, and everything else is served.",
@@ -107,8 +161,17 @@ class File(Component):
     def _rows_only(cls, value: object) -> object:
         return {"events": value} if isinstance(value, int) else value
 
-    def journal_options(self) -> JournalOptions:
-        """The options of the journal beneath."""
+    def check(self, context: Context) -> list[str]:
+        """Whether the keys can be read."""
+        try:
+            if self.encryption is not None:
+                self.encryption.sealing(context)
+        except OptionError as error:
+            return [error.message]
+        return []
+
+    def journal_options(self, context: Context) -> JournalOptions:
+        """The options of the journal beneath. Raises OptionError: a key that is none."""
         limits = LedgerLimits(
             self.capacity.events,
             self.capacity.bytes,
@@ -117,7 +180,8 @@ class File(Component):
             self.idempotency_keys,
             self.idempotency_key_retention,
         )
-        return JournalOptions(limits, self.max_file_size, self.strict)
+        sealing = None if self.encryption is None else self.encryption.sealing(context)
+        return JournalOptions(limits, self.max_file_size, self.strict, sealing)
 
     def reserve_bytes(self) -> int:
         """Room kept for the records that free some: a new segment with its Snapshot."""
@@ -129,4 +193,4 @@ class File(Component):
         direct = not self.page_cache
         setup = ChannelSetup(True, direct, self.minimum_required_space)
         disk = LocalDisk(context.path(self.directory), self.reserve_bytes(), direct=direct)
-        return JournaledChannel(disk, self.journal_options(), context, setup)
+        return JournaledChannel(disk, self.journal_options(context), context, setup)

@@ -19,7 +19,7 @@ from rayflume.component import Component, Context, component, option
 from rayflume.interfaces import PutOutcome, PutRequest
 from rayflume.journal.disk import LocalDisk, MemoryDisk
 from rayflume.journal.ledger import Ledger, LedgerLimits
-from rayflume.journal.store import JournalOptions
+from rayflume.journal.options import JournalOptions
 from rayflume.units import Millis
 
 _TABLE_SEGMENT_BYTES = 4 * 2**20

@@ -8,6 +8,7 @@ parts.py        one part's options -> its Component, errors as sentences
 fields.py       what a part's class declares
 environment.py  `${NAME}` in strings
 guarantee.py    what the plan promises, path by path
+monitoring.py   where an agent's metrics are served
 host.py         what can be known on this host before anything starts
 """
 
@@ -17,6 +18,7 @@ from rayflume.config.check import load, plan_of
 from rayflume.config.environment import resolve
 from rayflume.config.guarantee import Level, PathGuarantee, guarantees
 from rayflume.config.host import check_host
+from rayflume.config.monitoring import Monitoring
 from rayflume.config.parts import component_of
 from rayflume.config.plan import AgentPlan, GroupPlan, PartPlan, Placement
 
@@ -24,6 +26,7 @@ __all__ = [
     "AgentPlan",
     "GroupPlan",
     "Level",
+    "Monitoring",
     "PartPlan",
     "PathGuarantee",
     "Placement",

@@ -18,6 +18,7 @@ from rayflume.config.environment import missing, resolve_known
 from rayflume.config.groups import grouping, read_groups
 from rayflume.config.guarantee import Level
 from rayflume.config.load import Document, KeyPath, documents, read
+from rayflume.config.monitoring import Monitoring
 from rayflume.config.parts import Given, dotted, explain, resolved_text
 from rayflume.config.plan import AgentPlan, PartPlan, Placement
 from rayflume.config.wiring import promises, wiring
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 KINDS = {"sources": "source", "channels": "channel", "sinks": "sink"}
-_TOP = ["agent", *KINDS, "sink_groups", "guarantee", "state_dir", "orphan_after"]
+_TOP = ["agent", *KINDS, "sink_groups", "guarantee", "state_dir", "orphan_after", "monitoring"]
 _OWN = {
     "source": ("type", "channels", "interceptors", "selector", "placement"),
     "channel": ("type", "placement"),
@@ -152,6 +153,7 @@ class _Checker:
             directory=self.directory,
             state_dir=self.text("state_dir", value.get("state_dir", "state")),
             orphan_after_ms=self.millis("orphan_after", value.get("orphan_after", 60_000)),
+            monitoring=self.monitoring(value.get("monitoring")),
             file=self.file,
             line=self.document.line,
             groups=read_groups(self, value.get("sink_groups")),
@@ -216,6 +218,15 @@ class _Checker:
         except ValueError as error:
             self.report((name,), str(error))
             return 0
+
+    def monitoring(self, value: Json) -> Monitoring | None:
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self.report(("monitoring",), "must be a mapping, for example `{port: 41414}`")
+            return None
+        found = self.valid(Monitoring, value, ("monitoring",), ())
+        return found if isinstance(found, Monitoring) else None
 
     # -- parts -------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rayflume.config.environment import resolve_text
+from rayflume.config.monitoring import Monitoring
 from rayflume.units import ByteSize
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class AgentPlan:
     directory: Path = field(default_factory=Path.cwd)
     state_dir: str = "state"
     orphan_after_ms: int = 60_000
+    monitoring: Monitoring | None = None
     file: str = ""
     line: int = 1
     groups: Mapping[str, GroupPlan] = field(default_factory=dict)
@@ -125,7 +127,7 @@ class AgentPlan:
     def to_json(self) -> str:
         """The plan as text, to be kept outside a process; `from_json` is the inverse."""
         value = dataclasses.asdict(self) | {"directory": str(self.directory)}
-        return json.dumps(value, default=lambda placement: placement.model_dump(mode="json"))
+        return json.dumps(value, default=lambda options: options.model_dump(mode="json"))
 
     @staticmethod
     def from_json(text: str) -> AgentPlan:
@@ -135,6 +137,8 @@ class AgentPlan:
             value[folder] = {name: _part(part) for name, part in value[folder].items()}
         groups = value.get("groups", {})  # not in plans kept by an earlier version
         value["groups"] = {name: _group(group) for name, group in groups.items()}
+        monitoring = value.get("monitoring")
+        value["monitoring"] = monitoring and Monitoring.model_validate(monitoring)
         return AgentPlan(**value | {"directory": Path(value["directory"])})
 
     def state_path(self) -> Path:

@@ -13,9 +13,10 @@ from typing import TypeVar
 import pyarrow as pa
 
 from rayflume.batch import EventBatch
+from rayflume.errors import ConfigError
 from rayflume.interfaces import RowRef
 from rayflume.journal.direct import DIRECT_BYTES_MIN, DirectReader, Memory
-from rayflume.journal.segment import Kind, body_of, decode_head, extents_from_json
+from rayflume.journal.segment import KEY, Kind, body_of, decode_head, extents_from_json
 
 _OPEN_MAX = 4
 """Few, because the space of a removed segment is free only once nobody maps it."""
@@ -30,11 +31,17 @@ class RowsUnreadable(Exception):
 def decode_rows(record: pa.Buffer, ref: RowRef) -> EventBatch:
     """The rows of `ref` in a whole Put record, with the extents they came from; nothing is copied.
 
-    Raises RowsUnreadable when a checksum is wrong or the record is not there.
+    Raises RowsUnreadable when a checksum is wrong or the record is not there, ConfigError when it
+    is sealed.
     """
     head = decode_head(record)
     if head is None or head.kind is not Kind.PUT or head.length != ref.length:
         raise RowsUnreadable(f"no record at {ref.segment}:{ref.offset}")
+    if KEY in head.meta:
+        raise ConfigError(
+            f"the rows at {ref.segment}:{ref.offset} are encrypted with the key "
+            f"{head.meta[KEY]!r}: only their channel, which has it, can read them"
+        )
     body = body_of(head, record)
     if body is None:
         raise RowsUnreadable(f"wrong checksum of the rows at {ref.segment}:{ref.offset}")

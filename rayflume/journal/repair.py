@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 from rayflume.clock import SystemClock
 from rayflume.errors import JournalFailed
 from rayflume.journal.disk import LocalDisk
+from rayflume.journal.options import JournalOptions
 from rayflume.journal.recovery import Bad, Found
-from rayflume.journal.store import Journal, JournalOptions
+from rayflume.journal.store import Journal
 from rayflume.journal.survey import KEEP_ALL, Pieces, Seen, Survey, survey
 
 if TYPE_CHECKING:

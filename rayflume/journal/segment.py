@@ -5,7 +5,8 @@ Arrow buffers can be used where they lie in a mapped file:
 
     offset  size  field
          0     4  magic "RFJ1"
-         4     1  version of meta and body (this table itself never changes)
+         4     1  version of meta and body: 1, or 2 of a Put whose body is sealed (sealing.py);
+                  this table itself never changes
          5     1  kind
          6     2  zero
          8     4  owner epoch
@@ -39,7 +40,9 @@ from rayflume.errors import JournalDamaged
 from rayflume.interfaces import Manifest, RowRange, StagedFile
 
 MAGIC = b"RFJ1"
-VERSION = 1
+VERSION, SEALED_VERSION = 1, 2
+KEY = "key"
+"""In the meta of a sealed Put: the name of its key."""
 ALIGN = 64
 HEAD = struct.Struct("<4sBBHIIQQQII")
 _SUMMED = HEAD.size - 4
@@ -102,7 +105,7 @@ def encode(head: Head, body: pa.Buffer | bytes = b"") -> list[pa.Buffer | bytes]
     meta = json.dumps(head.meta, separators=(",", ":"), ensure_ascii=False).encode()
     size = len(body)
     first = HEAD.pack(
-        MAGIC, VERSION, head.kind, 0, head.epoch, len(meta), head.seq, head.synced, size,
+        MAGIC, _version(head), head.kind, 0, head.epoch, len(meta), head.seq, head.synced, size,
         head.body_crc, 0,
     )  # fmt: skip
     crc = crc32(meta, crc32(first[:_SUMMED]))
@@ -110,6 +113,10 @@ def encode(head: Head, body: pa.Buffer | bytes = b"") -> list[pa.Buffer | bytes]
     front = first[:_SUMMED] + struct.pack("<I", crc) + meta + bytes(padded(used) - used)
     tail = bytes(padded(size) - size)
     return [front, body, tail] if tail else [front, body]
+
+
+def _version(head: Head) -> int:
+    return SEALED_VERSION if head.kind is Kind.PUT and KEY in head.meta else VERSION
 
 
 def encoded_length(buffers: list[pa.Buffer | bytes]) -> int:
@@ -142,7 +149,7 @@ def decode_head(data: pa.Buffer | bytes | memoryview) -> Head | None:
     text = view[HEAD.size : HEAD.size + meta]
     if crc32(text, crc32(view[:_SUMMED])) != crc:
         return None
-    if version != VERSION or kind not in _KINDS:
+    if version not in (VERSION, SEALED_VERSION) or kind not in _KINDS:
         raise JournalDamaged(
             f"the journal has a record of version {version}, kind {kind}, which this rayflume "
             "does not know: use the rayflume that wrote it, or a newer one"

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pyarrow as pa
 from isal.isal_zlib import crc32
@@ -32,7 +32,8 @@ from rayflume.interfaces import RowRef
 from rayflume.journal import damage, recovery
 from rayflume.journal.age import JournalTime, Stamp, later
 from rayflume.journal.intervals import Intervals
-from rayflume.journal.ledger import Ledger, LedgerLimits
+from rayflume.journal.ledger import Ledger
+from rayflume.journal.options import JournalOptions
 from rayflume.journal.pruning import Pruning
 from rayflume.journal.reader import RowsUnreadable, decode_rows
 from rayflume.journal.recovery import Bad, Recovered
@@ -46,15 +47,6 @@ log = logging.getLogger(__name__)
 
 READ_TRIES = 5
 """A record that the disk failed to read so often is damaged."""
-
-
-@dataclass(frozen=True)
-class JournalOptions:
-    """How a journal is kept. Sizes in bytes."""
-
-    limits: LedgerLimits = field(default_factory=LedgerLimits)
-    segment_bytes: int = 256 * 2**20
-    strict: bool = False
 
 
 class Journal:
@@ -444,7 +436,13 @@ class Journal:
 
     def read(self, ref: RowRef) -> EventBatch:
         """The rows of `ref`. Raises RowsUnreadable, OSError. Blocks."""
-        return decode_rows(self._disk.read(ref.segment, ref.offset, ref.length), ref)
+        return decode_rows(self.record(ref), ref)
+
+    def record(self, ref: RowRef) -> pa.Buffer:
+        """The whole Put record of `ref`, not sealed. Raises OSError, ChannelClosed. Blocks."""
+        record = self._disk.read(ref.segment, ref.offset, ref.length)
+        sealing = self._options.sealing
+        return record if sealing is None else sealing.opened(record)
 
     def _reads_well(self, ref: RowRef) -> bool:
         """Raises Retry for a read error that may pass: it counts when it came READ_TRIES times."""

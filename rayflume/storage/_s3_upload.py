@@ -41,20 +41,19 @@ class PartSenders:
         except BaseException:
             self._room.release()
             raise
+        # Only when its outcome can be seen: who gets this room looks at `error` first.
+        part.sent.add_done_callback(lambda _: self._room.release())
 
     def _send(self, part: Part, key: str, upload_id: str) -> None:
-        try:
-            answer = self.client.call(
-                "upload_part",
-                Key=key,
-                UploadId=upload_id,
-                PartNumber=part.number,
-                Body=part.data,
-            )
-            part.etag = str(answer["ETag"])
-            part.data = b""
-        finally:
-            self._room.release()
+        answer = self.client.call(
+            "upload_part",
+            Key=key,
+            UploadId=upload_id,
+            PartNumber=part.number,
+            Body=part.data,
+        )
+        part.etag = str(answer["ETag"])
+        part.data = b""
 
     def close(self) -> None:
         self.pool.shutdown(wait=True)

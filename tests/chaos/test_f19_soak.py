@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from ray_nodes import RayNodes
+from ray_nodes import RayNodes, exported_metrics
 
 from chaos.rows import KEYED, SPOOL, TAIL
 from chaos.scene import local_place, scene
@@ -55,8 +55,11 @@ def test_f19_memory_descriptors_and_threads_do_not_grow_under_an_even_load(
             for name, pid in pids.items():
                 usage[name].take(seconds, pid)
             threading.Event().wait(max(1.0, SOAK_S / 3_600))
+        ours = [line for line in exported_metrics().splitlines() if "rayflume_" in line]
         assert pids == {name: int(at.part(*name)["pid"]) for name in names}, "a part died"
         at.finish()
+    for part, metric in (("tail", "eventacceptedcount"), ("lake-local", "eventdrainsuccesscount")):
+        assert any(f"{metric}_total{{" in line and f'component="{part}"' in line for line in ours)
     for (part, replica), used in usage.items():
         shown, samples = f"{part}/{replica}", used.samples
         memory, files, threads = (thirds(samples, figure) for figure in (1, 2, 3))

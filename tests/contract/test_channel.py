@@ -52,11 +52,15 @@ class Lab:
         return self.channel
 
 
-@pytest.fixture(params=[*types_of("channel"), "file reopened"])
+@pytest.fixture(params=[*types_of("channel"), "file reopened", "file reopened and encrypted"])
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
     kind, _, again = str(request.param).partition(" ")
     context, clock = manual(tmp_path)
-    options: Component = lookup("channel", kind).model_validate(REQUIRED.get(kind, {}))
+    given: dict[str, object] = dict(REQUIRED.get(kind, {}))
+    if "encrypted" in again:
+        (tmp_path / "key").write_bytes(bytes(range(32)))
+        given["encryption"] = {"active_key": "k", "key_files": {"k": "key"}}
+    options: Component = lookup("channel", kind).model_validate(given)
 
     def build() -> JournaledChannel:
         channel = options.build(context)

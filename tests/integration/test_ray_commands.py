@@ -8,12 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from ray_nodes import RayNodes
+from servers import free_ports
 
 pytestmark = pytest.mark.ray
 
@@ -56,6 +58,8 @@ def _clean_path() -> Iterator[None]:
 
 def test_start_status_tap_drain(ray_cluster: RayNodes, tmp_path: Path) -> None:
     conf, address = write(tmp_path, "commands"), ray_cluster.address
+    [port] = free_ports(1)
+    conf.write_text(f"{conf.read_text()}monitoring: {{port: {port}}}\n")
     done = rayflume("start", conf, "--address", address)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("commands is running: 3 parts\n")
@@ -76,6 +80,11 @@ def test_start_status_tap_drain(ray_cluster: RayNodes, tmp_path: Path) -> None:
             }  # fmt: skip
             assert part["pid"] > 0
             assert any(node.startswith(part["node"]) for node in ray_cluster.node_ids)
+
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+            counted = json.load(answer)
+        assert set(counted) == {"CHANNEL.wal", "SINK.lake", "SOURCE.n"}
+        assert int(counted["SOURCE.n"]["EventAcceptedCount"]) > 0
 
         done = rayflume("tap", "commands", "wal", "-n", "3", "--json", "--address", address)
         rows = [json.loads(line) for line in done.stdout.splitlines()]

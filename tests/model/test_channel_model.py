@@ -23,7 +23,7 @@ from rayflume.channels._journaled import REOPEN_AFTER_MS, JournaledChannel
 from rayflume.errors import ChannelClosed, LeaseRevoked
 from rayflume.interfaces import PutOutcome
 from rayflume.journal.ledger import LedgerLimits
-from rayflume.journal.store import JournalOptions
+from rayflume.journal.options import JournalOptions
 
 STREAMS = st.sampled_from(["a", "b", "c"])
 KEYS = st.integers(0, 3).map(lambda n: f"{n:032x}")

@@ -20,7 +20,7 @@ from rayflume.batch import Extent
 from rayflume.channels._journaled import JournaledChannel
 from rayflume.interfaces import PutOutcome
 from rayflume.journal.ledger import LedgerLimits
-from rayflume.journal.store import JournalOptions
+from rayflume.journal.options import JournalOptions
 
 HISTORIES = scaled(2_000)
 FAILURES = 3

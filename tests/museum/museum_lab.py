@@ -22,8 +22,8 @@ from rayflume.errors import Retry
 from rayflume.flow import Lane, Status
 from rayflume.interfaces import RowRef, Sink
 from rayflume.journal.ledger import LedgerLimits
+from rayflume.journal.options import JournalOptions
 from rayflume.journal.reader import RowsUnreadable, decode_rows
-from rayflume.journal.store import JournalOptions
 from rayflume.metrics import Metrics
 from rayflume.storage import memory
 from rayflume.storage.memory import MemoryStore

@@ -24,7 +24,7 @@ from rayflume.config import AgentPlan, PartPlan, plan_of
 from rayflume.errors import Retry
 from rayflume.journal import store as store_module
 from rayflume.journal.ledger import LedgerLimits
-from rayflume.journal.store import JournalOptions
+from rayflume.journal.options import JournalOptions
 from rayflume.markers import Marking
 from rayflume.metrics import Metrics
 from rayflume.sinks.parquet import Parquet, ParquetSink

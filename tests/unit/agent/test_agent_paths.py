@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from rayflume.agent.paths import refuse_relative, relative_paths
 from rayflume.config import AgentPlan, plan_of
 from rayflume.errors import ConfigError
+from rayflume.interfaces import Json
 
 
 def plan(path: str, directory: str, lake: str, channel: str = "file") -> AgentPlan:
@@ -46,3 +48,12 @@ def test_the_state_directory_counts_only_for_a_channel_that_uses_it() -> None:
     assert relative_paths(plan("/l", "/wal", "/lake")) == []
     found = relative_paths(plan("/l", "", "/lake", "memory"))
     assert found == [(None, "state_dir", "state")]
+
+
+def test_a_path_within_an_option_counts() -> None:
+    found = plan("/l", "/wal", "/lake")
+    files: dict[str, Json] = {"k": "keys/k", "j": "/keys/j"}
+    options: dict[str, Json] = {"encryption": {"active_key": "k", "key_files": files}}
+    channel = replace(found.channels["wal"], options={"directory": "/wal", **options})
+    [(part, option, text)] = relative_paths(replace(found, channels={"wal": channel}))
+    assert (part, option, text) == (channel, "encryption.key_files", "keys/k")

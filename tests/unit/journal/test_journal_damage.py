@@ -24,11 +24,11 @@ from rayflume.batch import Extent
 from rayflume.channels._journaled import JournaledChannel
 from rayflume.errors import JournalDamaged
 from rayflume.interfaces import RowRange
+from rayflume.journal.options import JournalOptions
 from rayflume.journal.reader import RowsUnreadable
 from rayflume.journal.recovery import Found
 from rayflume.journal.scan import scan_segment
 from rayflume.journal.segment import HEAD, Kind
-from rayflume.journal.store import JournalOptions
 
 ROWS = 10
 COMMITTED, PREPARED = (0, 3), (3, 5)

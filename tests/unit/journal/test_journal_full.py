@@ -11,7 +11,7 @@ from fakes import deliver, journaled, manual, numbers, put_numbers, take_all
 
 from rayflume.interfaces import PutOutcome
 from rayflume.journal.disk import RESERVE_NAME, LocalDisk
-from rayflume.journal.store import JournalOptions
+from rayflume.journal.options import JournalOptions
 from rayflume.journal.survey import survey
 
 SMALL = JournalOptions(segment_bytes=1500)

@@ -32,9 +32,10 @@ from rayflume.errors import ChannelClosed, JournalFailed, JournalLocked, Retry
 from rayflume.interfaces import PutOutcome
 from rayflume.journal.disk import LocalDisk
 from rayflume.journal.ledger import LedgerLimits
+from rayflume.journal.options import JournalOptions
 from rayflume.journal.scan import scan_segment
 from rayflume.journal.segment import Kind
-from rayflume.journal.store import READ_TRIES, JournalOptions
+from rayflume.journal.store import READ_TRIES
 
 SMALL = JournalOptions(segment_bytes=1500)
 WAIT_S = 10

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -295,6 +296,23 @@ def test_at_most_concurrency_parts_are_under_way() -> None:
     senders.close()
     assert client.most == 2
     assert [(part.etag, part.data) for part in parts] == [("e", b"")] * 8
+
+
+def test_who_gets_room_sees_what_became_of_the_part_before() -> None:
+    """A writer with one part under way gives a file up at once, not after its footer."""
+
+    class Failing:
+        """Refuses every part."""
+
+        def call(self, _method: str, **_arguments: object) -> dict[str, str]:
+            raise StorageUnavailable("refused")
+
+    senders = PartSenders(cast("S3Client", Failing()), 1)
+    parts = [Part(n, b"x") for n in range(300)]
+    for before, part in pairwise(parts):
+        senders.send(part, "k", "u")
+        assert before.sent is None or before.error is not None
+    senders.close()
 
 
 def test_listings_are_read_to_their_end(open_s3: Open) -> None:

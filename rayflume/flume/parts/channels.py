@@ -1,0 +1,172 @@
+"""The file channel and what is made of it. Flume user guide, sections File Channel, Spillable
+Memory Channel and Pseudo Transaction Channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from rayflume.flume.names import FlumePart, Prop, Remark, Severity
+from rayflume.flume.readers import commas, flag, size, unless, whole
+
+if TYPE_CHECKING:
+    from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
+
+_DATA = "~/.flume/file-channel/data"
+_OURS = "rayflume"
+"""The folder of the journal in Flume's data directory: both may be there side by side."""
+_NOTE, _ERROR = Severity.NOTE, Severity.ERROR
+_NO_CHECKPOINT = (
+    "rayflume's journal needs no checkpoint: opening it reads only the heads of its records"
+)
+_ALWAYS_SYNCED = (
+    "every put is synced before it is acknowledged, many together; without that rows would be lost"
+)
+_NO_STORE = (
+    "rayflume reads no JCEKS key store, a format of Java alone: without its key the channel would "
+    "write rows in plain, so it does not run. Write a key into a file (`openssl rand -base64 -out "
+    "keys/k1 32`) and use `encryption: {active_key: k1, key_files: {k1: keys/k1}}` in YAML "
+    "(`rayflume convert` writes the rest); drain the old channel with Flume"
+)
+
+
+def _journal(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
+    """The directory of the journal, beside Flume's own files."""
+    folders = commas(given.get("dataDirs", _DATA))
+    assert isinstance(folders, list)
+    options["directory"] = f"{str(folders[0]).rstrip('/')}/{_OURS}"
+    if len(folders) > 1:
+        yield Remark(
+            f"the journal lies in one directory: {options['directory']}; one disk takes what "
+            "Flume needs several for, because puts are written one behind the other",
+            Severity.WARNING,
+            "dataDirs",
+        )
+
+
+def _spilling(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
+    """A file channel whose newest rows are in the page cache does what this one is for."""
+    yield from _journal(options, given)
+    rooms = [given.get("memoryCapacity", "10000"), given.get("overflowCapacity", "100000000")]
+    options["capacity"] = {"events": max(1, sum(whole(room) for room in rooms))}
+    options["page_cache"] = True
+
+
+_FILES = (
+    Prop("checkpointDir", "~/.flume/file-channel/checkpoint", why=_NO_CHECKPOINT, severity=_NOTE),
+    Prop("useDualCheckpoints", "false", why=_NO_CHECKPOINT, severity=_NOTE),
+    Prop("backupCheckpointDir", why=_NO_CHECKPOINT, severity=_NOTE),
+    Prop("compressBackupCheckpoint", "false", why=_NO_CHECKPOINT, severity=_NOTE),
+    Prop(
+        "dataDirs",
+        _DATA,
+        "directory",
+        why=f"the journal is the folder `{_OURS}` in the first of them; Flume's own files there "
+        "are not read: let Flume drain its channel first",
+    ),
+    Prop(
+        "transactionCapacity",
+        "10000",
+        why="a batch goes in whole, whatever its size; the number is only compared with batch "
+        "sizes, as Flume does",
+        severity=_NOTE,
+    ),
+    Prop("checkpointInterval", "30000", why=_NO_CHECKPOINT, severity=_NOTE),
+    Prop(
+        "maxFileSize",
+        "1623195647",
+        "max_file_size",
+        unless("1623195647", size),
+        why="Flume's default is not taken over: smaller segments give their room back sooner",
+    ),
+    Prop("minimumRequiredSpace", "524288000", "minimum_required_space", size),
+    Prop("use-log-replay-v1", "false", why="there is one way to open a journal", severity=_NOTE),
+    Prop("use-fast-replay", "false", why="there is one way to open a journal", severity=_NOTE),
+    Prop("checkpointOnClose", "true", why=_NO_CHECKPOINT, severity=_NOTE),
+    Prop("fsyncPerTransaction", "true", read=flag, why=_ALWAYS_SYNCED, severity=_NOTE),
+    Prop("fsyncInterval", "5", why=_ALWAYS_SYNCED, severity=_NOTE),
+    Prop("encryption.activeKey", why=_NO_STORE, severity=_ERROR),
+    Prop(
+        "encryption.cipherProvider",
+        why="the cipher is AES-GCM, which also sees whether rows were changed; see "
+        "encryption.keyProvider",
+        severity=_NOTE,
+    ),
+    Prop("encryption.keyProvider", why=_NO_STORE, severity=_ERROR),
+    Prop("encryption.keyProvider.keyStoreFile", why=_NO_STORE, severity=_ERROR),
+    Prop("encryption.keyProvider.keyStorePasswordFile", why=_NO_STORE, severity=_ERROR),
+    Prop("encryption.keyProvider.keys", why=_NO_STORE, severity=_ERROR),
+    Prop("encryption.keyProvider.keys.<alias>.passwordFile", why=_NO_STORE, severity=_ERROR),
+)
+_WAITS = "a source waits until the channel has room and loses nothing; remove it"
+_IN_CACHE = (
+    "the newest rows are in the operating system's page cache, which grows and shrinks by itself"
+)
+
+PARTS = (
+    FlumePart(
+        kind="channel",
+        types=("file",),
+        java_class="org.apache.flume.channel.file.FileChannel",
+        type="file",
+        capacity="transactionCapacity",
+        props=(
+            *_FILES,
+            Prop("capacity", "1000000", "capacity.events", whole),
+            Prop("keep-alive", "3", why=_WAITS, severity=_NOTE),
+        ),
+        finish=_journal,
+    ),
+    FlumePart(
+        kind="channel",
+        types=("SPILLABLEMEMORY",),
+        java_class="org.apache.flume.channel.SpillableMemoryChannel",
+        type="file",
+        capacity="transactionCapacity",
+        props=(
+            Prop(
+                "memoryCapacity",
+                "10000",
+                "capacity.events",
+                whole,
+                why="added to overflowCapacity: all rows are in the journal, the newest of them in "
+                "memory as well, so none is lost with the process",
+            ),
+            Prop("overflowCapacity", "100000000", "capacity.events", whole),
+            Prop("overflowTimeout", "3", why=_IN_CACHE, severity=_NOTE),
+            Prop("overflowDeactivationThreshold", "5", why=_IN_CACHE, severity=_NOTE),
+            Prop("byteCapacityBufferPercentage", "20", why=_IN_CACHE, severity=_NOTE),
+            Prop("byteCapacity", "80% of the JVM maximum heap", why=_IN_CACHE, severity=_NOTE),
+            Prop("avgEventSize", "500", why="bytes are counted, not estimated", severity=_NOTE),
+            *_FILES,
+        ),
+        finish=_spilling,
+    ),
+    FlumePart(
+        kind="channel",
+        types=(),
+        java_class="org.apache.flume.channel.PseudoTxnMemoryChannel",
+        type="memory",
+        props=(
+            Prop("capacity", "50", "capacity.events", whole),
+            Prop("keep-alive", "3", why=_WAITS, severity=_NOTE),
+        ),
+    ),
+    FlumePart(
+        kind="file_channel_key_provider",
+        types=("JCEKSFILE",),
+        java_class="org.apache.flume.channel.file.encryption.JCEFileKeyProvider$Builder",
+        props=(
+            Prop("keyStoreFile", required=True, why=_NO_STORE, severity=_ERROR),
+            Prop("keyStorePasswordFile", required=True, why=_NO_STORE, severity=_ERROR),
+            Prop("keys", required=True, why=_NO_STORE, severity=_ERROR),
+            Prop("keys.<alias>.passwordFile", why=_NO_STORE, severity=_ERROR),
+        ),
+    ),
+    FlumePart(
+        kind="file_channel_cipher_provider",
+        types=("AESCTRNOPADDING",),
+        java_class="org.apache.flume.channel.file.encryption.AESCTRNoPaddingProvider",
+    ),
+)
