@@ -222,7 +222,7 @@ def _paths(now: _Before) -> Iterator[str]:
             f"{now.new.directory}: apply the file from its old place, or write paths from / on"
         )
     if now.old.monitoring != now.new.monitoring:
-        yield "monitoring: its listener is opened at the start: leave it as it is until the next one"
+        yield "monitoring: its listener opens at the start: leave it as it is until the next one"
     same_channels = {old.name for old, _ in now.both("channels")}
     volatile = {name for name in same_channels if not _durable(now.old.channels[name])}
     if volatile and not moved and now.old.state_path() != now.new.state_path():
