@@ -276,7 +276,7 @@ class Supervisor:
     def _to_drain(self, kind: str, servers: bool = True) -> Iterable[Key]:
         for key, part in self._parts.items():
             asked = part.kind == kind and part.state == "running" and not part.drained
-            if asked and (servers or not part.server):
+            if asked and not part.outdated and (servers or not part.server):
                 part.drained = True
                 part.rows = -1 if kind == "channel" else 0
                 yield key
@@ -409,7 +409,7 @@ def renewals(parts: Mapping[Key, Watched], now_ms: int) -> list[Action]:
             actions += _end_of_flow(key, part, parts, now_ms)
         elif part.kind == "sink" and _waits_for_reopening(part, parts):
             actions += [Action(Verb.HOLD, key)] if part.state == "running" else []
-        elif part.state == "held":
+        elif part.state == "held" and all(p.state == "running" for p in _channels(part, parts)):
             actions.append(Action(Verb.RESUME, key))
     return actions
 
@@ -425,8 +425,12 @@ def _reopens(part: Watched) -> bool:
     return not adjusted_only(part.runs, part.wanted.print)
 
 
+def _channels(part: Watched, parts: Mapping[Key, Watched]) -> list[Watched]:
+    return [one for (name, _), one in parts.items() if name in part.wires]
+
+
 def _waits_for_reopening(sink: Watched, parts: Mapping[Key, Watched]) -> bool:
-    return any(_reopens(part) and name in sink.wires for (name, _), part in parts.items())
+    return any(map(_reopens, _channels(sink, parts)))
 
 
 def _ended(key: Key, part: Watched) -> Action:
@@ -446,7 +450,7 @@ def _end_of_flow(
 ) -> list[Action]:
     """The next step of a source or sink that is not as it is wanted."""
     if part.kind == "sink":
-        channels = [p for (name, _), p in parts.items() if name in part.wires]
+        channels = _channels(part, parts)
         emptying = any(p.leaving and not (p.drained and p.rows == 0) for p in channels)
         known = all(p.rows >= 0 or p.state == "failed" for p in channels)
         unfinished = emptying or not known or any(key[0] in p.prepared for p in channels)

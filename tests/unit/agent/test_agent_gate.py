@@ -139,7 +139,10 @@ def test_a_sink_that_waits_gets_its_turn_when_the_other_has_taken(tmp_path: Path
     gates = Gates([(("a", "b"), leader)], context(tmp_path))
     got: dict[str, list[bytes]] = {"a": [], "b": []}
 
+    both = threading.Barrier(2)
+
     def sink(name: str) -> None:
+        both.wait(30)
         for turn in range(1, 41):
             taken = gates.take(channel, f"{name}/0/x", "", 1, 20, turn)
             got[name] += bodies_of(channel, taken.refs)
