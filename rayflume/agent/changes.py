@@ -185,8 +185,7 @@ def refusals(old: AgentPlan, new: AgentPlan, found: Mapping[str, Found]) -> list
     if old.agent != new.agent:
         return [f"the configuration is of the agent {new.agent!r}, the one that runs is another"]
     state = _Before(old, new, found)
-    rules = (_paths, _names, _channels_gone, _sinks_gone, _journals, _positions, _division, _failed)
-    return [text for rule in rules for text in rule(state)]
+    return [text for rule in _RULES for text in rule(state)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +275,23 @@ def _journals(now: _Before) -> Iterator[str]:
             )
 
 
+def _keys(now: _Before) -> Iterator[str]:
+    """Rows at rest can be read only with the key they were sealed with."""
+    for old, new in now.both("channels"):
+        gone = _key_files(old) - _key_files(new)
+        if gone and (holding := now.holding(old.name)):
+            yield (
+                f"channel {old.name} {holding}, sealed with the keys {_and(gone)} perhaps: leave "
+                "them in `encryption.key_files` until it is empty"
+            )
+
+
+def _key_files(channel: PartPlan) -> set[str]:
+    encryption = channel.options.get("encryption")
+    files = encryption.get("key_files") if isinstance(encryption, dict) else None
+    return set(files) if isinstance(files, dict) else set()
+
+
 def _stays_open(channel: PartPlan, now: _Before) -> bool:
     return adjusted_only(prints(now.old)[channel.name], prints(now.new)[channel.name])
 
@@ -348,3 +364,8 @@ def _divides(source: PartPlan) -> bool:
 
 def _and(names: set[str]) -> str:
     return " and ".join(sorted(names))
+
+
+_RULES = (
+    _paths, _names, _channels_gone, _sinks_gone, _journals, _keys, _positions, _division, _failed,
+)  # fmt: skip

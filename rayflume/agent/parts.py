@@ -289,6 +289,9 @@ class ChannelPart:
             except (OSError, RayflumeError) as error:
                 self._health = Health("waiting", describe(error))
             else:
+                if self._stopping.is_set():
+                    self.channel.close()  # it was told to stop while it opened
+                    return
                 self._health = Health("running")
                 self._opened.set()
                 return

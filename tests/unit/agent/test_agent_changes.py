@@ -246,6 +246,18 @@ def test_rows_are_divided_as_before_while_there_are_any(
         assert "second holds 1 rows" in problems[0]
 
 
+@pytest.mark.parametrize(("rows", "refused"), [(1, True), (0, False)])
+def test_a_key_stays_until_its_rows_are_gone(tmp_path: Path, rows: int, refused: bool) -> None:
+    keys = {"k1": "keys/1", "k2": "keys/2"}
+    old = plan(tmp_path, wal__encryption={"active_key": "k1", "key_files": keys})
+    new = plan(tmp_path, wal__encryption={"active_key": "k2", "key_files": {"k2": "keys/2"}})
+    state = {part.name: QUIET for part in old.parts()} | {"wal": Found(rows=rows)}
+    problems = refusals(old, new, state)
+    assert bool(problems) == refused
+    assert not refused or "sealed with the keys k1" in problems[0]
+    assert refusals(new, old, state) == [], "a key more harms nobody"
+
+
 def test_relative_paths_start_where_they_did(tmp_path: Path) -> None:
     other = tmp_path / "copy"
     other.mkdir()
