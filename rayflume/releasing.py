@@ -25,7 +25,7 @@ def release(lane: Lane) -> None:
     lane.closing = [d for d in lane.closing if d not in unprepared]
     for delivery in unprepared:
         drop(lane, delivery)
-    _tell(lane)
+    tell(lane)
 
 
 def release_open(lane: Lane) -> None:
@@ -36,10 +36,11 @@ def release_open(lane: Lane) -> None:
     if opened is not None:
         drop(lane, opened)
         lane.turn += 1
-    _tell(lane)
+    tell(lane)
 
 
-def _tell(lane: Lane) -> None:
+def tell(lane: Lane) -> None:
+    """Rows that were given up return now, or with the next `drain`. Never raises Retry."""
     try:
         tell_dropped(lane)
     except Retry:
@@ -72,15 +73,18 @@ def close_open(lane: Lane) -> None:
     if lane.open is not None:
         lane.closing.append(lane.open)
         lane.open = None
-    _tell(lane)
+    tell(lane)
 
 
-def give_up(lane: Lane, delivery: Delivery) -> None:
-    """Give up a delivery that cannot be staged now, so that others can take its rows. One that may
-    be prepared already is left as it is.
+def give_up(lane: Lane, finishing: Delivery) -> None:
+    """Give up all closed deliveries that are not staged yet, so that others can take their rows:
+    the store fails, and they would wait behind `finishing`. One that may be prepared already is
+    left as it is. To be called by the thread that finishes; `finishing` stays in the lane's list.
     """
-    if delivery.state is State.FILLING:
+    for delivery in [d for d in lane.closing if d.state is State.FILLING]:
         drop(lane, delivery)
+        if delivery is not finishing:
+            lane.closing.remove(delivery)
 
 
 def idle(lane: Lane) -> bool:

@@ -134,6 +134,10 @@ class _Gate:
         """Replica -> its holder, and the number of its newest take that may have leased rows."""
         self._delivering: dict[str, str] = {}
         """Delivery -> its sink, from Prepared to Committed."""
+        self._stuck: set[str] = set()
+        """Sinks whose store failed while they had prepared deliveries: what they take on trial they
+        might prepare and not publish either. They have shown that they work when those have landed.
+        """
         self._woken: set[str] = set()
         self._heard = dict.fromkeys(members, self._clock.monotonic_ms())
 
@@ -181,7 +185,7 @@ class _Gate:
             while True:
                 now_ms = self._clock.monotonic_ms()
                 self._miss(now_ms)
-                asking = [name for name, count in self._asking.items() if count]
+                asking = [n for n, count in self._asking.items() if count and n not in self._stuck]
                 turn = self._leader.turn(sink, asking, now_ms)
                 out = turn is Turn.OUT and delivery
                 if turn in (Turn.TAKE, Turn.TRIAL) or out or now_ms >= deadline_ms:
@@ -213,11 +217,15 @@ class _Gate:
         with self._changed:
             sink = self._delivering.pop(delivery, None)
             if sink is not None:
+                if sink not in self._delivering.values():
+                    self._stuck.discard(sink)
                 self._leader.delivered(sink)
                 self._changed.notify_all()
 
     def failed(self, sink: str) -> None:
         with self._changed:
+            if sink in self._delivering.values():
+                self._stuck.add(sink)
             self._leader.failed(sink, self._clock.monotonic_ms())
             self._changed.notify_all()
 

@@ -250,7 +250,7 @@ class ChannelPart:
         """What a method of the channel returns; waits a moment for it to open. Raises ChannelClosed
         with the reason when it does not.
         """
-        if method == "wake" and not self._opened.is_set():
+        if method == "wake" and self._health.state != "running":
             return None  # no take waits in there
         if not self._opened.wait(OPEN_WAIT_S):
             reason = self._health.last_error or "it is still opening"
@@ -311,6 +311,7 @@ class ChannelPart:
     def stop(self) -> None:
         self._stopping.set()
         self.channel.close()
+        self._opened.set()  # who waits for it to open learns now that it is closed
         self._context.metrics.set("StopTime", self._context.clock.now_ms())
         if self._health.state != "failed":
             self._health = Health("stopped")

@@ -35,6 +35,7 @@ and each batch its own decoding, however few rows there are.
 """
 HEARTBEATS_PER_LEASE = 4
 HOLDING_MS = 10
+LANDING_S = 0.5
 
 
 class SinkRunner(Runner):
@@ -104,8 +105,9 @@ class SinkRunner(Runner):
         self._lease_ms = info.lease_timeout_ms
         try:
             self._sink.open()
-        except RayflumeError:
+        except RayflumeError as error:
             self.metrics.add("ConnectionFailedCount")
+            self._tell_failure(error)
             raise
         self.metrics.add("ConnectionCreatedCount")
         if info.directory is not None and journal_in(info.directory) == info.journal:
@@ -127,7 +129,12 @@ class SinkRunner(Runner):
         closing: Work[bool] | None = None
         tries = 0
         while not self._stopping.is_set():
-            if closing is not None and (closing.done() or len(self._lane.closing) > 1):
+            if closing is not None and len(self._lane.closing) > 1 and not closing.wait(LANDING_S):
+                # One fills at most while another lands. Should that not land for long, rows of
+                # those behind it may have to go back, for other sinks of the group.
+                releasing.tell(self._lane)
+                continue
+            if closing is not None and closing.done():
                 closing.result()
                 closing = None
             if closing is None and self._lane.closing:

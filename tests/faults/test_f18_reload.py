@@ -33,6 +33,12 @@ def version(directory: Path, number: int, chance: random.Random) -> AgentPlan:
     )
 
 
+def states(running: Changing) -> set[str]:
+    components = running.agent.status()["components"]
+    assert isinstance(components, list)
+    return {str(part["state"]) for part in components if isinstance(part, dict)}
+
+
 def reload_often(directory: Path, count: int) -> None:
     chance = random.Random(18)
     running = Changing(directory, version(directory, 0, chance))
@@ -40,6 +46,8 @@ def reload_often(directory: Path, count: int) -> None:
     for number in range(1, count + 1):
         running.write(chance.randrange(40))
         new = version(directory, number, chance)
+        if number % 20 == 0:  # otherwise most parts change while they still start
+            until(lambda: states(running) == {"running"})
         try:
             what = running.apply(new)
         except ConfigError as error:
