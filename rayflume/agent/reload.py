@@ -20,8 +20,12 @@ from rayflume.errors import ConfigError, Retry
 
 log = logging.getLogger(__name__)
 
-DEBOUNCE_MS, STEP_MS = 400, 50
-"""Writes that follow each other so soon are one: an editor saves in several steps."""
+DEBOUNCE_MS, STEP_MS = 2_000, 200
+"""Writes are one change until none comes for STEP_MS, or for DEBOUNCE_MS at most: an editor saves
+in several steps, and a file that is half written may be valid.
+"""
+LOOK_MS = 500
+"""So often the file is looked at although nothing was heard of it."""
 
 
 class Appliable(Protocol):
@@ -82,6 +86,7 @@ class Reloader:
         self._plan = reload.plan
         self._in_force: bytes | None = None
         self._tried: tuple[int, int] | None = None
+        self._quiet = self._seen()
         self._waits = False
         self._applying = False
         self._thread = threading.Thread(target=self._watch, name="rayflume-reload", daemon=True)
@@ -160,17 +165,20 @@ class Reloader:
         directory = self._reload.file.absolute().parent
         while not self._ended.is_set():
             try:
-                for _ in watch(
+                for events in watch(
                     directory,
                     watch_filter=None,
                     debounce=DEBOUNCE_MS,
                     step=STEP_MS,
-                    rust_timeout=500,
+                    rust_timeout=LOOK_MS,
                     yield_on_timeout=True,
                     stop_event=self._ended,
                     recursive=False,
                 ):
-                    self._changed.set()  # also after a time-out: a link may lead elsewhere
+                    # Without an event a link may lead elsewhere now; then it must have lain still.
+                    before, self._quiet = self._quiet, self._seen()
+                    if events or before == self._quiet != self._tried:
+                        self._changed.set()
             except (OSError, RuntimeError) as error:
                 log.warning("%s cannot be watched: %s", directory, error)
                 self._ended.wait(1)

@@ -118,7 +118,7 @@ def test_what_is_written_after_reloads_is_of_the_first_format_and_read_again(
 
 def test_rows_sealed_and_plain_lie_in_one_journal(tmp_path: Path) -> None:
     """Encryption is turned on, and its key is changed, while rows wait."""
-    keys = {}
+    keys: dict[str, str] = {}
     for name in ("k1", "k2"):
         (tmp_path / name).write_bytes(bytes(itertools.repeat(len(keys) + 1, 32)))
         keys[name] = name

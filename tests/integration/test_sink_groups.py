@@ -89,7 +89,7 @@ def test_rows_are_shared_out_and_a_failing_sink_is_left_out(
     for _ in range(12):
         before = running.written
         running.write(10)
-        until(lambda before=before: size(running) + total(running) >= before + 10)  # type: ignore[misc]
+        until(lambda before=before: size(running) + total(running) >= before + 10)
     until(lambda: total(running) == 120)
     shares = [delivered(running, name) for name in ("near", "far")]
     assert min(shares) >= 20, shares
