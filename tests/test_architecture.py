@@ -26,7 +26,7 @@ LONGER_FILES = {
     "rayflume/interfaces.py": 600,  # the contracts of all parts are read as one text
 }
 MORE_PARAMETERS = {
-    "rayflume/cli/run_.py:run": 8,  # typer: the options of a command are its parameters
+    "rayflume/cli/run_.py:run": 9,  # typer: the options of a command are its parameters
     "rayflume/cli/submit.py:submit": 8,
     "rayflume/cli/compact.py:compact": 11,
     "rayflume/cli/journal.py:deliveries": 6,

@@ -66,7 +66,8 @@ def conf(folder: Path, **changed: str | int) -> Path:
                 "capacity": changed.get("capacity", 100_000),
             }
         },
-        "sinks": dict.fromkeys(changed.get("sinks", ("near", "far")), sink),  # type: ignore[attr-defined]
+        "sinks": {"near": sink, "far": sink},
+        "sink_groups": {"g": {"sinks": ["near", "far"], "processor": "failover"}},
         "state_dir": str(folder / "state"),
     }  # fmt: skip
     file = folder / "agent.yaml"
