@@ -128,6 +128,21 @@ class EventBatch:
             value = pc.coalesce(self.header(name), value)
         return replace(self, headers={**self.headers, name: value})
 
+    def with_body(self, body: pa.BinaryArray) -> EventBatch:
+        """The same rows with other bodies. Raises ValueError unless there is one for each."""
+        if len(body) != self.num_rows:
+            raise ValueError(f"{len(body)} bodies for {self.num_rows} rows")
+        return replace(self, body=body)
+
+    def without_headers(self, names: Iterable[str]) -> EventBatch:
+        """The same rows without these headers."""
+        gone = set(names)
+        if not gone.intersection(self.header_names()):
+            return self
+        headers = {name: value for name, value in self.headers.items() if name not in gone}
+        more = None if self.more is None else _without_keys(self.more, gone)
+        return replace(self, headers=headers, more=more)
+
     def filter(self, keep: pa.BooleanArray) -> EventBatch:
         """Only the rows where `keep` is true; the extents still cover all that was read."""
         mask = np.asarray(pc.fill_null(keep, False))
@@ -211,6 +226,17 @@ class EventBatch:
         """
         with pa.ipc.open_stream(data) as reader:
             return EventBatch.from_arrow(reader.read_next_batch(), extents)
+
+
+def _without_keys(more: pa.MapArray, gone: Iterable[str]) -> pa.MapArray:
+    """Each row's map without the entries of these keys."""
+    keys, items = more.keys, more.items
+    keep = np.asarray(pc.invert(pc.is_in(keys, pa.array(sorted(gone), pa.string()))))
+    before = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
+    # Also of a slice `keys` are all keys, and `offsets` places among all of them.
+    offsets = before[np.asarray(more.offsets)].astype(np.int32)
+    mask = pa.array(keep)
+    return pa.MapArray.from_arrays(pa.array(offsets), keys.filter(mask), items.filter(mask))
 
 
 def body_bytes(body: pa.BinaryArray) -> int:

@@ -404,7 +404,7 @@ def _rows(lane: Lane, ranges: Sequence[RowRange]) -> Iterator[tuple[int, EventBa
 
 def _count(lane: Lane, manifest: Manifest) -> None:
     lane.metrics.add("DeliveryCommittedCount")
-    lane.metrics.add("EventDrainSuccessCount", manifest.rows)
+    lane.metrics.add("EventDrainSuccessCount", manifest.rows - manifest.filtered)
     lane.metrics.add("EventDeadLetterCount", manifest.dead)
     lane.metrics.add("FileCommittedCount", len(manifest.files))
     lane.metrics.add("BytesCommittedCount", sum(file.size for file in manifest.files))

@@ -24,6 +24,7 @@ Name = Literal[
     "BytesReceivedCount",
     "EventFilteredCount",
     "RequestRejectedCount",
+    "DatagramDroppedCount",
     "ChannelSize",
     "ChannelCapacity",
     "ChannelFillPercentage",
@@ -92,9 +93,14 @@ METRICS: dict[Name, Metric] = {
     "GenericProcessingFail": Metric("counter", "errors", "other failures of a source"),
     "OpenConnectionCount": Metric("gauge", "connections", "open connections of a server source"),
     "BytesReceivedCount": Metric("counter", "bytes", "bytes a source read"),
-    "EventFilteredCount": Metric("counter", "rows", "rows that interceptors dropped"),
+    "EventFilteredCount": Metric(
+        "counter", "rows", "rows that interceptors dropped, or that a selector has no channel for"
+    ),
     "RequestRejectedCount": Metric(
         "counter", "requests", "requests answered with a 4xx or 5xx status"
+    ),
+    "DatagramDroppedCount": Metric(
+        "counter", "datagrams", "datagrams the kernel dropped before a source read them"
     ),
     "ChannelSize": Metric("gauge", "rows", "rows in the channel that are not committed"),
     "ChannelCapacity": Metric("gauge", "rows", "rows the channel may hold"),

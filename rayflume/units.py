@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, tzinfo
+from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -61,6 +63,17 @@ Millis = Annotated[int, BeforeValidator(parse_millis), Field(ge=0)]
 def zone_of(name: str) -> tzinfo:
     """`UTC` or a name of the time zone database. Raises KeyError, ValueError or OSError."""
     return UTC if name.upper() == "UTC" else ZoneInfo(name)
+
+
+def local_zone() -> str:
+    """Name of this process's time zone: TZ, else what /etc/localtime links to, else UTC. Blocks."""
+    given = os.environ.get("TZ", "").removeprefix(":")
+    try:
+        name = given or str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2] or "UTC"
+        zone_of(name)
+    except (KeyError, ValueError, OSError):
+        return "UTC"
+    return name
 
 
 def _known_zone(value: str) -> str:

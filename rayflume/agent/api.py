@@ -17,8 +17,8 @@ from rayflume.agent.reload import host_problems
 from rayflume.clock import SystemClock
 from rayflume.component import nearest
 from rayflume.config import AgentPlan, check_host, guarantees, plan_of
-from rayflume.config import load as load_plan
 from rayflume.errors import ConfigError, RayflumeError
+from rayflume.flume.read import load as load_plan
 from rayflume.interfaces import Json
 from rayflume.units import format_bytes
 
@@ -44,28 +44,40 @@ class _Host(Protocol):
     def tap(self, channel: str, rows_max: int) -> list[pa.Buffer]: ...
 
 
-def load(path: str | Path, agent: str | None = None) -> Agent:
-    """The agent of a configuration file; `agent` names it if the file has several.
+def load(
+    path: str | Path,
+    agent: str | None = None,
+    *,
+    java_classes: Mapping[str, str] | None = None,
+) -> Agent:
+    """The agent of a configuration file, YAML or Flume's; `agent` names it if there are several.
 
-    Raises ConfigError with all `problems` of the file.
+    `java_classes`: as in Agent. Raises ConfigError with all `problems` of the file.
     """
-    return Agent(path, name=agent)
+    return Agent(path, name=agent, java_classes=java_classes)
 
 
 class Agent:
     """A checked plan of an agent, not running.
 
     `conf`: a configuration file, or the same as a mapping. Relative paths of a mapping start at the
-    current directory. Raises ConfigError with all `problems`.
+    current directory. `java_classes`: of a file, Java class -> dotted name of the Python class in
+    its place, as `--map` has it. Raises ConfigError with all `problems`.
     """
 
-    def __init__(self, conf: str | Path | Mapping[str, object], *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        conf: str | Path | Mapping[str, object],
+        *,
+        name: str | None = None,
+        java_classes: Mapping[str, str] | None = None,
+    ) -> None:
         if isinstance(conf, Mapping):
             self._plan = plan_of(conf)
             if name is not None and name != self._plan.agent:
                 raise ConfigError(f"the configuration is of {self._plan.agent!r}, not of {name!r}")
         else:
-            self._plan = load_plan(conf, name)
+            self._plan = load_plan(conf, name, None, java_classes)
 
     @property
     def name(self) -> str:
@@ -108,7 +120,7 @@ def _start_on_ray(plan: AgentPlan, address: str | None, until_drained: bool) -> 
     from rayflume.agent import cluster
     from rayflume.agent.plan_store import Record
 
-    ours = cluster.connect(address)
+    ours = cluster.connect(address, modules=plan.modules() if address else ())
     try:
         record = Record(plan, until_drained=until_drained)
         agent = cluster.start_agent(record, detached=False)

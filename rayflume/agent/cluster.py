@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -51,9 +52,12 @@ TWIN_MS = 60_000
 """By then Ray has noticed a node that died; another one of its host stands beside it."""
 
 
-def connect(address: str | None, *, log_to_driver: bool = False) -> bool:
+def connect(
+    address: str | None, *, log_to_driver: bool = False, modules: Sequence[Path] = ()
+) -> bool:
     """Connect to a cluster, or start Ray on this machine when `address` is None. Blocks (12-15 s).
 
+    `modules`: Python files and packages of users' own parts, which Ray brings to all nodes.
     False when this process was connected already. Raises ConfigError with what to do when there is
     no cluster at `address`.
     """
@@ -70,6 +74,7 @@ def connect(address: str | None, *, log_to_driver: bool = False) -> bool:
             logging_level=logging.WARNING,
             include_dashboard=False if address is None else None,
             configure_logging=False,
+            runtime_env={"py_modules": [str(path) for path in modules]} if modules else None,
         )
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         where = address or "this machine"
@@ -280,6 +285,7 @@ class SupervisorActor:
         record = store().load(agent)
         if record is None:
             raise ConfigError(f"no plan of agent {agent} is kept on this cluster")
+        record.plan.make_importable()
         if any(part.placement.per_node for part in record.plan.parts()):
             record = with_present_nodes(record)
         host = RayHost(record)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -26,6 +26,7 @@ from rayflume.config.groups import leaders
 from rayflume.errors import ChannelClosed, Fatal, JournalLocked, RayflumeError
 from rayflume.interfaces import Channel, Json
 from rayflume.metrics import Metrics
+from rayflume.protocols import built
 
 LOCK_RETRY_MS = 500
 OPEN_WAIT_S = 5.0
@@ -94,6 +95,7 @@ def build_part(
     place: Place, channels: Mapping[str, Channel], clock: Clock | None = None
 ) -> SourceRunner | ServerRunner | SinkRunner | SinkGroup | MarkingSink | ChannelPart:
     """The part, not yet started. Raises OptionError where an option proves wrong on this host."""
+    place.plan.make_importable()
     context = place.context(clock or SystemClock())
     component = component_of(place.part)
     if place.part.kind == "channel":
@@ -115,7 +117,7 @@ def _sink(
     name = place.part.channel
     shared = [channel for key, channel in channels.items() if key.startswith(f"{name}/")]
     journals = shared or ([] if place.grouped else [_channel(channels, name)])
-    runners = [SinkRunner(channel, component.build(context), context) for channel in journals]
+    runners = [SinkRunner(channel, built(component, context), context) for channel in journals]
     sink = SinkGroup(runners) if place.grouped else runners[0]
     watched = [channel for key, channel in channels.items() if key.startswith(f"{name}{WATCHED}")]
     all_of = watched or ([] if place.grouped else journals)
@@ -128,16 +130,17 @@ def _sink(
 def _source(
     part: PartPlan, component: Component, context: Context, channels: Mapping[str, Channel]
 ) -> SourceRunner | ServerRunner:
-    interceptors = [component_of(plan).build(context) for plan in part.interceptors]
+    context = replace(context, replay=str(getattr(component, "replay", "lossy")))
+    interceptors = [built(component_of(plan), context) for plan in part.interceptors]
     selector = component_of(part.selector) if part.selector else lookup("selector", "replicating")()
     route = flow.Route(
         part.name,
         interceptors,
-        selector.build(context),
+        built(selector, context),
         {name: _channel(channels, name) for name in part.channels},
         context.metrics,
     )
-    source = component.build(context)
+    source = built(component, context)
     route.source = source_of(source.prefix)
     runner = SourceRunner if hasattr(source, "poll") else ServerRunner
     return runner(source, route, context)
@@ -235,7 +238,7 @@ class ChannelPart:
     """A channel and the opening of it, which may wait for the one before to let go of the lock."""
 
     def __init__(self, component: Component, context: Context, gates: Gates | None = None) -> None:
-        self.channel = component.build(context)
+        self.channel = built(component, context)
         self._gates = gates or Gates((), context)
         self._context = context
         self._health = Health()

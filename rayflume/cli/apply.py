@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rayflume.cli._cluster import Address, connected, running
+from rayflume.cli._conf import FlumeOptions, for_flume, plan_of
 from rayflume.cli._output import say
 from rayflume.cli.validate import AgentName, Conf
 
@@ -23,6 +24,7 @@ def add(app: typer.Typer) -> None:
     app.command("apply")(apply)
 
 
+@for_flume
 def apply(
     conf: Conf,
     agent: AgentName = None,
@@ -30,6 +32,8 @@ def apply(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until all parts have changed.")
     ] = True,
+    *,
+    flume: FlumeOptions,
 ) -> None:
     """Change a running agent to what a configuration says, without stopping it.
 
@@ -39,9 +43,7 @@ def apply(
 
     Example:  rayflume apply conf/clickstream.yaml
     """
-    from rayflume.config import load
-
-    plan = load(conf, agent)
+    plan = plan_of(conf, agent, flume)
     with connected(address):
         found = running(plan.agent)
         _announce(plan)

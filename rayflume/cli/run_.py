@@ -6,12 +6,14 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from rayflume.cli._conf import FlumeOptions, for_flume, plan_of
 from rayflume.cli._output import complain, interactive, say
 from rayflume.cli._progress import Progress, log_to_stderr, summary
 from rayflume.cli.validate import AgentName, Conf
@@ -59,6 +61,7 @@ def add(app: typer.Typer) -> None:
     app.command("run")(run)
 
 
+@for_flume
 def run(
     conf: Conf,
     agent: AgentName = None,
@@ -84,6 +87,8 @@ def run(
     ] = False,
     grace: Grace = "60s",
     log_level: LogLevel = "critical",
+    *,
+    flume: FlumeOptions,
 ) -> None:
     """Run an agent here until it has ended or Ctrl-C is pressed.
 
@@ -94,8 +99,6 @@ def run(
 
     Example:  rayflume run conf/clickstream.yaml --until-drained
     """
-    from rayflume.config import load
-
     if inline and (address or new_journal):
         raise typer.BadParameter("--inline has no cluster: leave out --address and --new-journal")
     if inline:
@@ -103,9 +106,10 @@ def run(
 
         spare_pandas()
     grace_ms = grace_of(grace)
-    plan = load(conf, agent)
+    plan = plan_of(conf, agent, flume)
     here = inline or address is None
-    reload = Watched(conf, lambda: load(conf, plan.agent), plan, here) if watch else None
+    read = partial(plan_of, conf, plan.agent, flume)
+    reload = Watched(conf, read, plan, here) if watch else None
     if inline or address is None:
         refuse_host(plan)
     log_to_stderr(log_level)
@@ -131,7 +135,7 @@ def _on_ray(
     from rayflume.agent import cluster
     from rayflume.agent.placement import alive_nodes
 
-    cluster.connect(address)
+    cluster.connect(address, modules=plan.modules() if address else ())
     try:
         if address is not None and len(alive_nodes()) == 1:
             refuse_host(plan)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rayflume.config.environment import resolve_text
 from rayflume.config.monitoring import Monitoring
+from rayflume.own_parts import imported_from, make_importable
 from rayflume.units import ByteSize
 
 if TYPE_CHECKING:
@@ -140,6 +141,26 @@ class AgentPlan:
         monitoring = value.get("monitoring")
         value["monitoring"] = monitoring and Monitoring.model_validate(monitoring)
         return AgentPlan(**value | {"directory": Path(value["directory"])})
+
+    def _names(self) -> list[object]:
+        """Where the names of users' own classes may stand: types and options as written."""
+        parts = list(self.parts())
+        parts += [one for part in self.parts() for one in part.interceptors]
+        parts += [part.selector for part in self.parts() if part.selector]
+        return [[part.type, part.options] for part in parts]
+
+    def make_importable(self) -> None:
+        """Let Python find the users' own parts of this plan, beside the file and in `directory`."""
+        make_importable(self._names(), *self._places())
+
+    def modules(self) -> tuple[Path, ...]:
+        """The files and packages there that hold them, as far as this process has imported them."""
+        return imported_from(self._names(), *self._places())
+
+    def _places(self) -> list[Path]:
+        """A Flume file's `directory` is where the agent was started, and not where the file is."""
+        beside = [(self.directory / Path(one)).parent for one in self.file.split("+") if one]
+        return list(dict.fromkeys([self.directory, *beside]))
 
     def state_path(self) -> Path:
         """The local directory for small state, absolute. Raises ConfigError: missing variable."""

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rayflume.formats._rows import Mask
 from rayflume.schema import DIGITS_MAX, TIMESTAMP, Column
+from rayflume.spans import Mask
 
 Cast = tuple[pa.Array, "Mask | None"]
 

@@ -19,9 +19,10 @@ from rayflume.formats._cast import (
     unscaled,
 )
 from rayflume.formats._lake_types import pairs_of
-from rayflume.formats._rows import Mask, Rows, record_batch
+from rayflume.formats._rows import Rows, record_batch
 from rayflume.interfaces import Decoded
 from rayflume.schema import Column, arrow_schema, columns_of, merge, type_name
+from rayflume.spans import Mask
 
 
 def flat(columns: Sequence[Column], what: str) -> tuple[Column, ...]:

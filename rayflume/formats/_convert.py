@@ -23,8 +23,9 @@ from rayflume.formats._cast import (
     narrow,
     without,
 )
-from rayflume.formats._rows import Indexes, Mask
+from rayflume.formats._rows import Indexes
 from rayflume.schema import Column, type_name
+from rayflume.spans import Mask
 
 _LONG_DECIMAL = pa.decimal256(76, 38)
 _READ_AS_TEXT = (pa.types.is_timestamp, pa.types.is_date32, pa.types.is_binary)

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rayflume.formats._rows import Mask
+from rayflume.spans import Mask
 
 _FIELDS_MAX = 200
 _DEPTH_MAX = 3

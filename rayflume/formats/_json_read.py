@@ -30,8 +30,9 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from rayflume.batch import body_offsets
-from rayflume.formats._rows import EMPTY, NOT_UTF8, Mask, Rows, not_utf8
+from rayflume.formats._rows import EMPTY, NOT_UTF8, Rows
 from rayflume.schema import NESTING_MAX
+from rayflume.spans import Mask, not_utf8
 
 _AT_END = 2**31 - 1
 _SECOND_VALUE = r"\}[\s]*[^\s,}\]]"

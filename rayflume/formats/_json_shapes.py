@@ -31,8 +31,7 @@ from rayflume.formats._json_kernel import (
     as_block,
     read_rows,
 )
-from rayflume.formats._rows import Mask, not_utf8
-from rayflume.formats._texts import bits, block_of, no_spans, texts
+from rayflume.spans import Mask, bits, block_of, no_spans, not_utf8, texts
 
 ROWS_MIN = 64
 """With fewer rows of a shape the reader is as fast."""

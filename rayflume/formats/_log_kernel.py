@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from rayflume.kernels import kernel, step
+from rayflume.kernels import days_since_1970, is_day, kernel, month_of, step, two_digits
 
 HOST, IDENT, USER, METHOD, PATH, PROTOCOL, REQUEST, REFERRER, USER_AGENT = range(9)
 TEXTS = 9
@@ -22,8 +22,6 @@ _TIME_BYTES = 26
 _BYTES_DIGITS_MAX = 18
 _NOT_PLAIN = -1
 _BAD_TIME = np.iinfo(np.int64).min
-_MONTHS = np.frombuffer(b"JanFebMarAprMayJunJulAugSepOctNovDec", np.uint8)
-_MONTH_DAYS = np.array([31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 _FORM = np.frombuffer(b"00/Aaa/0000:00:00:00 +0000", np.uint8)
 _DIGIT_PLACES = np.flatnonzero(_FORM == _ZERO)
 _FIXED_PLACES = np.flatnonzero((_FORM == _SLASH) | (_FORM == _COLON) | (_FORM == _BLANK))
@@ -51,35 +49,6 @@ def _quoted_end(values: npt.NDArray[np.uint8], place: int, end: int) -> int:
 
 
 @step
-def _two(values: npt.NDArray[np.uint8], place: int) -> int:
-    return 10 * (int(values[place]) - _ZERO) + int(values[place + 1]) - _ZERO
-
-
-@step
-def _month(values: npt.NDArray[np.uint8], place: int) -> int:
-    """1 to 12, 0 for what is no English month."""
-    for month in range(12):
-        at = 3 * month
-        if (
-            values[place] == _MONTHS[at]
-            and values[place + 1] == _MONTHS[at + 1]
-            and values[place + 2] == _MONTHS[at + 2]
-        ):
-            return month + 1
-    return 0
-
-
-@step
-def _days(year: int, month: int, day: int) -> int:
-    """Days since 1970-01-01 (Hinnant, "chrono-Compatible Low-Level Date Algorithms")."""
-    year -= month <= 2
-    era = year // 400
-    of_era = year - era * 400
-    of_year = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1
-    return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
-
-
-@step
 def _time(values: npt.NDArray[np.uint8], place: int) -> int:
     """`17/May/2015:10:05:03 +0200` in seconds since 1970, UTC."""
     for at in _DIGIT_PLACES:
@@ -88,20 +57,19 @@ def _time(values: npt.NDArray[np.uint8], place: int) -> int:
     for at in _FIXED_PLACES:
         if values[place + at] != _FORM[at]:
             return _BAD_TIME
-    sign, month, day = values[place + 21], _month(values, place + 3), _two(values, place)
-    year = 100 * _two(values, place + 7) + _two(values, place + 9)
+    sign, month, day = values[place + 21], month_of(values, place + 3), two_digits(values, place)
+    year = 100 * two_digits(values, place + 7) + two_digits(values, place + 9)
     hour, minute, second = (
-        _two(values, place + 12),
-        _two(values, place + 15),
-        _two(values, place + 18),
+        two_digits(values, place + 12),
+        two_digits(values, place + 15),
+        two_digits(values, place + 18),
     )
     if sign not in (_PLUS, _DASH) or month == 0 or year < 1 or hour > 23 or minute > 59:
         return _BAD_TIME
-    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    if second > 60 or not 1 <= day <= _MONTH_DAYS[month - 1] - (month == 2 and not leap):
+    if second > 60 or not is_day(year, month, day):
         return _BAD_TIME
-    zone = 3600 * _two(values, place + 22) + 60 * _two(values, place + 24)
-    seconds = _days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second
+    zone = 3600 * two_digits(values, place + 22) + 60 * two_digits(values, place + 24)
+    seconds = days_since_1970(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second
     return seconds + zone if sign == _DASH else seconds - zone
 
 

@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from rayflume.formats import _log_kernel as kernel
-from rayflume.formats._rows import Mask, not_utf8
-from rayflume.formats._texts import bits, block_of, no_spans, texts
 from rayflume.schema import TIMESTAMP
+from rayflume.spans import Mask, bits, block_of, no_spans, not_utf8, texts
 
 _TEXTS = (
     "host",

@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from rayflume.batch import body_offsets
 from rayflume.interfaces import Decoded
+from rayflume.spans import Mask, as_text, not_utf8
 
 REASON_MAX = 256
 Indexes = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 NO_BODY = "the event has no body (a tombstone)"
 EMPTY = "the row is empty"
@@ -105,31 +105,6 @@ class Rows:
             raise AssertionError("a format lost or doubled rows")
         rows = None if self.index is None else pa.array(self.index)
         return Decoded(table, rows, tuple(sorted(self.reasons.items())))
-
-
-def as_text(body: pa.BinaryArray) -> pa.StringArray:
-    """A binary array seen as strings, without a copy and without a look at its bytes."""
-    return pa.StringArray.from_buffers(
-        len(body), body.buffers()[1], body.buffers()[2], body.buffers()[0], -1, body.offset
-    )
-
-
-def not_utf8(body: pa.BinaryArray) -> Mask:
-    """True where a row is not valid UTF-8. Halves what fails, so valid input costs one pass."""
-    bad = np.zeros(len(body), dtype=np.bool_)
-    text = as_text(body)
-    todo = [(0, len(body))]
-    while todo:
-        start, stop = todo.pop()
-        try:
-            text.slice(start, stop - start).validate(full=True)
-        except pa.ArrowInvalid:
-            if stop - start == 1:
-                bad[start] = True
-            else:
-                middle = (start + stop) // 2
-                todo += [(start, middle), (middle, stop)]
-    return bad
 
 
 def replaced(body: pa.BinaryArray) -> pa.BinaryArray:

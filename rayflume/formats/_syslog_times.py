@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayflume.formats._digits import chars_of, days_of, months, number
-from rayflume.formats._rows import Mask
 from rayflume.schema import TIMESTAMP
+from rayflume.spans import Mask
 
 _WIDTH = 15
 _ANY = "Jan  1 00:00:00"

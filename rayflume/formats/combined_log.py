@@ -21,9 +21,10 @@ from rayflume.component import Component, Context, component, option
 from rayflume.formats._columns import finish, null_where, wanted
 from rayflume.formats._digits import chars_of, days_of, months, number
 from rayflume.formats._options import UNREADABLE_DOC, UnreadableText
-from rayflume.formats._rows import Mask, Rows, interleaved, replaced
+from rayflume.formats._rows import Rows, interleaved, replaced
 from rayflume.interfaces import Contract, Decoded
 from rayflume.schema import TIMESTAMP, Column
+from rayflume.spans import Mask
 
 _QUOTED = r'"(?P<{}>(?:[^"\\]|\\.)*)"'
 _LINE = (

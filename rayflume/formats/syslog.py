@@ -20,10 +20,11 @@ from rayflume.component import Component, Context, component, option
 from rayflume.formats._cast import cast_text
 from rayflume.formats._columns import finish, null_where, wanted
 from rayflume.formats._options import UNREADABLE_DOC, UnreadableText
-from rayflume.formats._rows import Mask, Rows, interleaved, replaced
+from rayflume.formats._rows import Rows, interleaved, replaced
 from rayflume.formats._syslog_times import yearless_times
 from rayflume.interfaces import Contract, Decoded
 from rayflume.schema import TIMESTAMP, Column
+from rayflume.spans import Mask
 from rayflume.units import TimeZone
 
 _VERSIONED = r"^<[0-9]{1,3}>[1-9][0-9]{0,2} "

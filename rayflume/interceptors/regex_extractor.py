@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from rayflume.batch import EventBatch
 from rayflume.component import Component, Context, component, option
-from rayflume.interceptors._groups import name_groups
-from rayflume.interceptors._millis import MillisPattern
-from rayflume.interceptors._text import as_text, check_regex
+from rayflume.interceptors._text import JavaPattern, as_text
+from rayflume.regexes.columns import Matcher
+from rayflume.time_patterns import MillisPattern
+from rayflume.units import local_zone
 
 
 def _lower(value: object) -> object:
@@ -33,15 +35,17 @@ class Serializer(BaseModel):
         example="millis",
     )
     pattern: str = option(
-        "Form of the time for `millis`, in the letters of Flume (Joda): y year, M month (MMM: "
-        "English name), d day, H hour, m minute, s second, S fraction, Z offset, E day name; other "
-        "text in single quotes. A text of another form sets no header.",
+        "Form of the time for `millis`, in the letters of Flume (Joda): y year (yy: two digits, "
+        "the nearest such year), M month (MMM: English name), d day, D day of the year, H hour, k "
+        "hour from 1 to 24, h and K hour of the half day with a (AM or PM), m minute, s second, S "
+        "fraction, Z offset, E day name; other text in single quotes. A text of another form sets "
+        "no header. (In Flume it fails the whole batch, for ever.)",
         default="",
         example="dd/MMM/yyyy:HH:mm:ss Z",
     )
     timezone: str = option(
-        "Zone of times without an offset. (Flume takes that of the process, which may differ from "
-        "host to host.)",
+        "Zone of times without an offset; `local` is that of the agent's process, as in Flume, and "
+        "may differ from host to host.",
         default="UTC",
         example="Europe/Oslo",
     )
@@ -58,9 +62,10 @@ class Serializer(BaseModel):
             )
         return self
 
-    def compiled(self) -> MillisPattern:
-        """The time pattern, made ready."""
-        return MillisPattern.compile(self.pattern, self.timezone)
+    def compiled(self, this_year: int = 2000) -> MillisPattern:
+        """The time pattern, made ready; years of two digits are near `this_year`."""
+        zone = local_zone() if self.timezone == "local" else self.timezone
+        return MillisPattern.compile(self.pattern, zone, this_year)
 
 
 @component
@@ -71,9 +76,11 @@ class RegexExtractor(Component):
     same order. Raises: nothing.
     """
 
-    regex: Annotated[str, AfterValidator(check_regex)] = option(
-        "Regular expression (RE2) with groups, looked for anywhere in the body. Bytes that are not "
-        "UTF-8 count as U+FFFD; a group that took no part in the match gives an empty text.",
+    regex: JavaPattern = option(
+        "Regular expression as in Java (and so in Flume) with groups, looked for anywhere in the "
+        "body. Bytes that are not UTF-8 count as U+FFFD; a group that took no part in the match "
+        "gives an empty text. One with look-around, back-references or possessive quantifiers is "
+        "slow: it is matched row by row.",
         example='" ([0-9]{3}) ([0-9]+)',
     )
     serializers: tuple[Serializer, ...] = option(
@@ -85,34 +92,36 @@ class RegexExtractor(Component):
 
     @model_validator(mode="after")
     def _groups_suffice(self) -> RegexExtractor:
-        count = name_groups(self.regex)[1]
+        count = Matcher.of(self.regex).regex.groups
         if count < len(self.serializers):
             raise ValueError(
                 f"`regex` has {count} groups for {len(self.serializers)} serializers; put `(` and "
                 "`)` round what each of them takes"
             )
-        check_regex(name_groups(self.regex)[0])
         return self
 
     def headers_written(self) -> dict[str, bool]:
         return {one.name: True for one in self.serializers}
 
     def build(self, context: Context) -> RegexExtractorInterceptor:
-        times = [one.compiled() if one.type == "millis" else None for one in self.serializers]
+        year = datetime.fromtimestamp(context.clock.now_ms() / 1000, UTC).year
+        times = [one.compiled(year) if one.type == "millis" else None for one in self.serializers]
         names = tuple(one.name for one in self.serializers)
-        return RegexExtractorInterceptor(name_groups(self.regex)[0], names, tuple(times))
+        matcher = Matcher.of(self.regex)
+        matcher.warn(f"{context.part}: regex_extractor")
+        return RegexExtractorInterceptor(matcher, names, tuple(times))
 
 
 @dataclass(frozen=True)
 class RegexExtractorInterceptor:
-    """`regex` has only named groups; `names` and `times` belong to its first ones."""
+    """`names` and `times` belong to the first groups of `matcher`."""
 
-    regex: str
+    matcher: Matcher
     names: tuple[str, ...]
     times: tuple[MillisPattern | None, ...]
 
     def intercept(self, batch: EventBatch) -> EventBatch:
-        found = pc.extract_regex(as_text(batch.body), self.regex)
+        found = self.matcher.groups(as_text(batch.body), len(self.names))
         matched = found.is_valid()
         nothing = pa.scalar(None, pa.string())
         for index, (name, time) in enumerate(zip(self.names, self.times, strict=True)):

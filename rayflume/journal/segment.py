@@ -149,7 +149,8 @@ def decode_head(data: pa.Buffer | bytes | memoryview) -> Head | None:
     text = view[HEAD.size : HEAD.size + meta]
     if crc32(text, crc32(view[:_SUMMED])) != crc:
         return None
-    if version not in (VERSION, SEALED_VERSION) or kind not in _KINDS:
+    sealed = version == SEALED_VERSION and kind == Kind.PUT
+    if not (version == VERSION or sealed) or kind not in _KINDS:
         raise JournalDamaged(
             f"the journal has a record of version {version}, kind {kind}, which this rayflume "
             "does not know: use the rayflume that wrote it, or a newer one"

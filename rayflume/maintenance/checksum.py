@@ -97,7 +97,7 @@ def _hash_fixed(array: pa.Array) -> Hashes:
 
 
 def _hash_bytes(array: pa.Array) -> Hashes:
-    from rayflume.maintenance._hash_kernel import hash_values  # compiled with the first text
+    from rayflume.hashes import hash_values  # compiled with the first text
 
     hashes = np.zeros(len(array), np.uint64)
     _, offsets, data = array.buffers()

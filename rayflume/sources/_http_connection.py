@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections.abc import Mapping
 from enum import Enum
+from typing import TypeAlias
 
 from aiohttp import StreamReader, web
 
+from rayflume.addresses import plain_address
 from rayflume.clock import Clock
 from rayflume.metrics import Metrics
 from rayflume.sources._http_settings import BODY_GRACE_MS, LINGER_S, RETRY_AFTER_S, Settings
+from rayflume.sources._listening import Gate
+
+Certificate: TypeAlias = "Mapping[str, object] | None"
+"""Of a client, as `ssl.SSLSocket.getpeercert` gives it."""
 
 _READ_BYTES = 64 * 2**10
 _BACKSTOP_S = 3_600.0
@@ -58,23 +64,25 @@ class Connections:
         self.clock = clock
         self.metrics = metrics
         self.open: set[Connection] = set()
-        self._addresses: Counter[str] = Counter()
+        self.gate = Gate(settings.connections_max, settings.connections_per_address_max)
 
-    def admit(self, connection: Connection, address: str) -> bool:
-        """Count a new connection, unless there are too many."""
-        full = len(self.open) >= self.settings.connections_max
-        if full or self._addresses[address] >= self.settings.connections_per_address_max:
+    def admit(self, connection: Connection, address: str, certificate: Certificate) -> bool:
+        """Count a new connection, unless there are too many or it may not send."""
+        rules, tls = self.settings.ip_filter, self.settings.tls
+        if self.gate.full or not self.gate.takes_from(address):
+            return False
+        if rules is not None and not rules.allows(plain_address(address), lambda _: ""):
+            return False
+        if tls is not None and not tls.permits(certificate):
             return False
         self.open.add(connection)
-        self._addresses[address] += 1
+        self.gate.enter(address)
         self.metrics.set("OpenConnectionCount", len(self.open))
         return True
 
     def leave(self, connection: Connection, address: str) -> None:
         self.open.discard(connection)
-        self._addresses[address] -= 1
-        if not self._addresses[address]:
-            del self._addresses[address]
+        self.gate.leave(address)
         self.metrics.set("OpenConnectionCount", len(self.open))
 
     def sweep(self) -> None:
@@ -166,7 +174,8 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else ""
-        self._admitted = self._connections.admit(self, self._address)
+        certificate = transport.get_extra_info("peercert")
+        self._admitted = self._connections.admit(self, self._address, certificate)
         if self._admitted:
             self.enter(Phase.IDLE)
             super().connection_made(transport)

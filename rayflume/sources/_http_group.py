@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import queue
-import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -33,6 +32,7 @@ from rayflume.sources._http_settings import (
     STOP_WAIT_S,
     Settings,
 )
+from rayflume.sources._life import Life
 
 _log = logging.getLogger(__name__)
 
@@ -65,14 +65,6 @@ class Waiting:
     answer: asyncio.Future[Outcome]
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
-    """The stream of rows without a key, and the number of the next one."""
-
-    stream: str
-    next: int = 0
-
-
 def assemble(group: Sequence[Waiting], life: Life) -> tuple[EventBatch, Life]:
     """All rows of a group, in order, and the life as it is once they are stored.
 
@@ -85,13 +77,12 @@ def assemble(group: Sequence[Waiting], life: Life) -> tuple[EventBatch, Life]:
             key = waiting.key
             extents.append(Extent(key.stream, 0, rows, rows, key.digest, keyed=True))
             continue
-        end = life.next + rows
+        extent, life = life.extent(rows), life.after(rows)
         if extents and extents[-1].stream == life.stream:
             last = extents[-1]
-            extents[-1] = replace(last, end=end, rows=last.rows + rows)
-        else:
-            extents.append(Extent(life.stream, life.next, end, rows))
-        life = replace(life, next=end)
+            extent = replace(last, end=extent.end, rows=last.rows + rows)
+            extents.pop()
+        extents.append(extent)
     rows_of_all = concat([waiting.batch for waiting in group])
     return replace(rows_of_all, extents=tuple(extents)), life
 
@@ -110,7 +101,7 @@ class Group:
         self._failed_ms: int | None = None
         self._hold_off_ms = 0
         self._requests_max = GROUP_REQUESTS_MAX
-        self.life = self._new_life()
+        self.life = Life.begin(settings.life_prefix)
         self.retired: deque[str] = deque()
         self.last_error = ""
 
@@ -154,9 +145,6 @@ class Group:
         await asyncio.to_thread(self._worker.close)
         if self.life.next:
             self.retired.append(self.life.stream)
-
-    def _new_life(self) -> Life:
-        return Life(self._settings.life_prefix + secrets.token_hex(8))
 
     def _pump(self) -> None:
         if self._in_flight_since_ms is not None or not self._waiting:
@@ -208,7 +196,7 @@ class Group:
         self.last_error = str(error) if expected else f"{type(error).__name__} in a put"
         if any(waiting.key is None for waiting in group):
             self.retired.append(self.life.stream)
-            self.life = self._new_life()
+            self.life = Life.begin(self._settings.life_prefix)
         self._failed_ms = self._clock.monotonic_ms()
         self._hold_off_ms = min(max(HOLD_OFF_MS, 2 * self._hold_off_ms), HOLD_OFF_MS_MAX)
         self._requests_max = max(1, len(group) // 2)

@@ -15,10 +15,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from rayflume.batch import EventBatch
 from rayflume.metrics import Metrics
-from rayflume.sources._http_body import Body, Refusal, inflate, parse
+from rayflume.sources._http_body import BLOB, inflate, parse
 from rayflume.sources._http_connection import Connection, Phase, error_response
 from rayflume.sources._http_group import Group, Key, Outcome
-from rayflume.sources._http_settings import RETRY_AFTER_S, Settings
+from rayflume.sources._http_json import Body, NoEvents
+from rayflume.sources._http_refusal import Refusal
+from rayflume.sources._http_settings import EVENT_FIELDS_MAX, RETRY_AFTER_S, Settings
 
 PATHS = ("/", "/ndjson", "/raw")
 HEALTH_PATHS = ("/healthz", "/readyz")
@@ -75,13 +77,16 @@ class _Hold:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """A request that has wholly arrived. `key`: its idempotency key, or None."""
+    """A request that has wholly arrived. `form`: what its body is, a path of PATHS or BLOB.
+    `key`: its idempotency key, or None. `place`: what belongs to its identity besides the body.
+    """
 
-    path: str
+    form: str
     data: Body
     charset: str
     gzip: bool
     key: str | None
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,7 @@ class Requests:
                 response.force_close()
         except Exception:
             _log.exception("a request to the source %s failed", self._settings.source)
+            self._metrics.add("GenericProcessingFail")
             response = error_response(500, "internal error; see the log of the agent")
         if response.status >= 400:
             self._metrics.add("RequestRejectedCount")
@@ -135,9 +141,11 @@ class Requests:
                 raise Refusal(405, "use GET", {"Allow": "GET, HEAD"})
             return self._health(path)
         self._check_head(request)
-        if path not in PATHS:
+        if self._settings.handler:
+            _check_flume_method(method)
+        elif path not in PATHS:
             raise Refusal(404, "unknown path; use /, /ndjson or /raw")
-        if method != "POST":
+        elif method != "POST":
             raise Refusal(405, "use POST", {"Allow": "POST"})
         key = _idempotency_key(request)
         self._check_open()
@@ -167,37 +175,50 @@ class Requests:
     async def _take(
         self, request: web.BaseRequest, connection: Connection, key: str | None
     ) -> web.Response:
-        charset, gzip = _charset(request), _gzip(request)
+        handler = self._settings.handler
+        form = {"": request.path, "json": "/", "blob": BLOB}[handler]
+        charset = _charset(request, form, 500 if handler else 400)
+        gzip = form != BLOB and _gzip(request)
+        headers = self._parameters(request) if form == BLOB else {}
         with _Hold(self._admission) as hold:
             data = await self._read(request, connection, hold)
             connection.enter(Phase.ANSWER)
-            parsed = await self._parse(_Content(request.path, data, charset, gzip, key))
+            place = request.path_qs if form == BLOB else request.path
+            parsed = await self._parse(_Content(form, data, charset, gzip, key, place))
             del data
             hold.resize(parsed.size)
             if not parsed.batch.num_rows:
                 return _stored()
             batch = self._with_request_headers(parsed.batch, request)
-            return _respond(await self._group.put(batch, parsed.key))
+            for name, value in headers.items():
+                batch = batch.with_header(name, value)
+            outcome = await self._group.put(batch, parsed.key)
+            if outcome is Outcome.FAILED:
+                self._metrics.add("GenericProcessingFail")
+            return _respond(outcome)
 
     async def _read(self, request: web.BaseRequest, connection: Connection, hold: _Hold) -> Body:
         """The whole body, or Refusal. The declared length is checked, but nothing is allocated
         for it.
         """
         bytes_max, declared = self._settings.request_bytes_max, request.content_length
+        kept_max = self._settings.blob_bytes_max if self._settings.handler == "blob" else bytes_max
         if declared is not None and declared > bytes_max:
             raise Refusal(413, f"the request has more than {bytes_max} bytes")
         _expect(request)
         data: Body = b""
+        received = 0
         try:
             async with asyncio.timeout(None) as reading:
                 connection.begin_reading(request.content, reading)
                 while chunk := await request.content.readany():
                     # Growing one buffer: a list of pieces would let a client send single bytes,
                     # each of which takes 40 in memory.
-                    data = _grown(data, chunk)
-                    connection.received = len(data)
-                    if len(data) > bytes_max:
+                    received += len(chunk)
+                    connection.received = received
+                    if received > bytes_max:
                         raise Refusal(413, f"the request has more than {bytes_max} bytes")
+                    data = _grown(data, chunk[: max(0, kept_max - len(data))])
                     hold.resize(len(data))
         except TimeoutError:
             if self._admission.draining:
@@ -207,7 +228,7 @@ class Requests:
             connection.broken = True
         finally:
             connection.end_reading()
-            self._metrics.add("BytesReceivedCount", len(data))
+            self._metrics.add("BytesReceivedCount", received)
         if connection.broken:
             self._metrics.add("EventReadFail")
             raise Refusal(400, "the body ended early or is malformed")
@@ -219,9 +240,25 @@ class Requests:
             if len(content.data) <= _INLINE_BYTES_MAX and not content.gzip:
                 return work()
             return await asyncio.get_running_loop().run_in_executor(self._parser, work)
+        except NoEvents as refusal:
+            self._metrics.add("EventReadFail")
+            raise Refusal(500 if self._settings.handler else 400, refusal.message) from None
         except Refusal:
             self._metrics.add("EventReadFail")
             raise
+
+    def _parameters(self, request: web.BaseRequest) -> dict[str, str]:
+        """The headers of a blob: what the query says, and its type."""
+        given = {name: request.query[name] for name in request.query}
+        for name in self._settings.mandatory_parameters:
+            if name not in given:
+                self._metrics.add("EventReadFail")
+                raise Refusal(500, f"the parameter {name!r} is missing")
+        if len(given) > EVENT_FIELDS_MAX:
+            raise Refusal(400, f"an event has more than {EVENT_FIELDS_MAX} headers")
+        if "Content-Type" in request.headers:
+            given["Content-Type"] = request.headers["Content-Type"]
+        return {_clean(name): _clean(value) for name, value in given.items()}
 
     def _with_request_headers(self, batch: EventBatch, request: web.BaseRequest) -> EventBatch:
         for name in self._settings.headers_from_request:
@@ -236,11 +273,11 @@ def _parsed(content: _Content, settings: Settings) -> _Parsed:
     data = content.data
     if content.gzip:
         data = inflate(data, settings.request_bytes_max)
-    batch = parse(content.path, data, content.charset, settings.record_bytes_max)
+    batch = parse(content.form, data, content.charset, settings.record_bytes_max)
     if content.key is None:
         return _Parsed(batch, None, len(data))
     name = hashlib.blake2b(f"{settings.source}\0{content.key}".encode(), digest_size=16)
-    digest = hashlib.blake2b(content.path.encode() + b"\0", digest_size=16)
+    digest = hashlib.blake2b(content.place.encode("utf-8", "replace") + b"\0", digest_size=16)
     digest.update(data)
     return _Parsed(batch, Key(name.hexdigest(), digest.digest()), len(data))
 
@@ -264,15 +301,28 @@ def _idempotency_key(request: web.BaseRequest) -> str | None:
     return key
 
 
-def _charset(request: web.BaseRequest) -> str:
-    if request.path != "/":
+def _check_flume_method(method: str) -> None:
+    """As Flume's server answers: GET is treated like POST."""
+    if method in ("TRACE", "OPTIONS"):
+        raise Refusal(403, f"{method} is not allowed")
+    if method not in ("GET", "POST"):
+        raise Refusal(405, "use POST", {"Allow": "GET, POST"})
+
+
+def _clean(text: str) -> str:
+    """Bytes that are not UTF-8 come as half surrogates; a header holds none."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _charset(request: web.BaseRequest, form: str, status: int) -> str:
+    if form != "/":
         return "utf-8"
     try:
         given = (request.charset or "utf-8").lower()
     except ValueError:
         given = ""
     if given not in _CHARSETS:
-        raise Refusal(400, "unknown character set; use UTF-8, UTF-16 or UTF-32")
+        raise Refusal(status, "unknown character set; use UTF-8, UTF-16 or UTF-32")
     return _CHARSETS[given]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
 import threading
@@ -13,13 +12,21 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 from aiohttp import web
 
+from rayflume.addresses import listen
 from rayflume.component import Context
 from rayflume.errors import OptionError
 from rayflume.interfaces import Ingest, Json, StreamPosition
 from rayflume.sources._http_connection import Connection, Connections
 from rayflume.sources._http_group import Group
 from rayflume.sources._http_requests import Admission, Requests
-from rayflume.sources._http_settings import HANDSHAKE_TIMEOUT_S, STOP_WAIT_S, SWEEP_S, Settings
+from rayflume.sources._http_settings import (
+    HANDSHAKE_TIMEOUT_S,
+    REFRESH_SWEEPS,
+    STOP_WAIT_S,
+    SWEEP_S,
+    Settings,
+)
+from rayflume.sources._tls import tls_facts
 
 _BACKLOG = 512
 _STOP_HANDLERS_S = 0.05
@@ -92,7 +99,7 @@ class HttpSource:
             "state": self._state,
             "bind": self._settings.bind,
             "port": self._port,
-            "tls": self._settings.tls is not None,
+            **tls_facts(self._settings.tls),
         }
         if (running := self._running) is not None:
             facts |= {
@@ -173,43 +180,24 @@ class _Running:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        handlers = web.Server(self._requests.answer)
+        handlers, tls = web.Server(self._requests.answer), self._settings.tls
         listening = await self._loop.create_server(
             lambda: Connection(handlers, self.connections),
             sock=self._listener,
             backlog=_BACKLOG,
-            ssl=self._settings.tls,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._settings.tls else None,
+            ssl=tls.context if tls else None,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if tls else None,
         )
         self.started.set()
+        sweeps = 0
         while not self._stop.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), SWEEP_S)
             self.connections.sweep()
+            sweeps += 1
+            if tls and sweeps % REFRESH_SWEEPS == 0:
+                tls.refresh()
         listening.close()
         await handlers.shutdown(_STOP_HANDLERS_S)
         await self.group.close()
         self._parser.shutdown()
-
-
-def listen(bind: str, port: int) -> socket.socket:
-    """A listening socket. Raises OptionError, with what to do, when the address is not to be
-    had.
-    """
-    place = f"port {port} on {bind}"
-    try:
-        found = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, address = found[0][0], found[0][4]
-        return socket.create_server((str(address[0]), port), family=family, backlog=_BACKLOG)
-    except socket.gaierror as error:
-        raise OptionError(f"bind: {bind!r} is not an address of this host") from error
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            text = f"port: {place} is in use; stop what listens there or choose another port"
-        elif error.errno == errno.EADDRNOTAVAIL:
-            text = f"bind: {bind!r} is not an address of this host"
-        elif error.errno in (errno.EACCES, errno.EPERM):
-            text = f"port: {place} needs a right this process lacks; choose a port above 1023"
-        else:
-            text = f"port: cannot listen on {place}: {error.strerror}"
-        raise OptionError(text) from error

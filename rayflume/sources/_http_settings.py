@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ssl
 from dataclasses import dataclass
+
+from rayflume.sources._ip_filter import IpFilter
+from rayflume.sources._tls import ServerTls
 
 EVENT_FIELDS_MAX = 2_000
 """Header names that one event may have."""
@@ -30,6 +32,8 @@ HANDSHAKE_TIMEOUT_S = 5.0
 LINGER_S = 5.0
 """How long the rest of a refused request is read and thrown away, so that its answer arrives."""
 SWEEP_S = 0.25
+REFRESH_SWEEPS = 4
+"""How often certificates are looked at, in sweeps."""
 STOP_WAIT_S = 10.0
 
 
@@ -38,7 +42,8 @@ class Settings:
     """Limits in bytes, milliseconds and connections.
 
     `source`: the id by which its keys are known. `life_prefix`: what the names of all its lives on
-    this host begin with. `token_hash`: None lets anybody in.
+    this host begin with. `token_hash`: None lets anybody in. `handler`: `json` or `blob` on every
+    path, as in Flume; "": by the path.
     """
 
     bind: str
@@ -56,7 +61,11 @@ class Settings:
     body_rate_min: int
     headers_from_request: tuple[str, ...] = ()
     token_hash: bytes | None = None
-    tls: ssl.SSLContext | None = None
+    tls: ServerTls | None = None
+    ip_filter: IpFilter | None = None
+    handler: str = ""
+    blob_bytes_max: int = 0
+    mandatory_parameters: tuple[str, ...] = ()
 
     def admits(self, authorization: str | None) -> bool:
         """Whether an Authorization header carries the token; takes the same time for any text."""

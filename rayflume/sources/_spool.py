@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from rayflume.errors import SourceFailed
+from rayflume.regexes import JavaRegex
 from rayflume.sources._files import key_of
 from rayflume.sources._stream import FileKey, printable
 
@@ -42,8 +42,8 @@ class Spool:
     part: str
     directory: str
     suffix: str
-    include: re.Pattern[str]
-    ignore: re.Pattern[str]
+    include: JavaRegex
+    ignore: JavaRegex
     recursive: bool
     tracker: str | None
     delete: bool
@@ -74,7 +74,7 @@ class Spool:
                     continue
                 try:
                     if entry.is_dir():
-                        if self.recursive and not self.ignore.fullmatch(name):
+                        if self.recursive and not self.ignore.matcher.fullmatch(name):
                             yield from self._walk(entry.path)
                         continue
                     status = entry.stat()
@@ -84,7 +84,7 @@ class Spool:
                     yield Listed.of(entry.path, status)
 
     def _is_wanted(self, name: str, path: str) -> bool:
-        if self.ignore.fullmatch(name) or not self.include.fullmatch(name):
+        if self.ignore.matcher.fullmatch(name) or not self.include.matcher.fullmatch(name):
             return False
         return not self.is_completed(path)
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import ipaddress
-import ssl
 from typing import ClassVar, Literal
 
 from pydantic import SecretStr
 
-from rayflume.component import Component, Context, component, option
+from rayflume.addresses import is_loopback
+from rayflume.component import Context, component, option
 from rayflume.errors import OptionError
 from rayflume.sources._http_server import HttpSource
 from rayflume.sources._http_settings import Settings, hash_token
+from rayflume.sources._ip_filter import address_rules
+from rayflume.sources._listen_options import IpRules
 from rayflume.sources._stream import stream_prefix
+from rayflume.sources._tls_options import TlsOptions
 from rayflume.units import ByteSize, Millis
 
 
 @component
-class Http(Component):
+class Http(TlsOptions):
     """Receive events by HTTP. The answer 200 comes after the rows are durable in every required
     channel.
 
@@ -32,6 +34,10 @@ class Http(Component):
     `Idempotency-Key` counts once however often it is sent, for as long as the channel keeps the
     key. Without a key a repeated request is stored again; with several required channels also
     one that was answered with 503 may be in some of them.
+
+    With `handler` the server is Flume's: every path but the two for load balancers takes events of
+    that one form, GET is treated like POST, TRACE and OPTIONS are answered with 403, and 500 says
+    that the character set is unknown, a parameter is missing or the JSON holds no events.
     """
 
     replay: ClassVar[Literal["replayable", "keyed", "lossy"]] = "keyed"
@@ -45,7 +51,7 @@ class Http(Component):
     )
     bind: str = option(
         "Address to listen on. Flume's default is 0.0.0.0; here it is loopback, and another one"
-        " needs a token.",
+        " needs a token, or client_certificates: required.",
         default="127.0.0.1",
     )
     id: str | None = option(
@@ -61,13 +67,31 @@ class Http(Component):
         " the port may send.",
         default=None,
     )
-    tls_certificate: str = option(
-        "PEM file with the certificate chain; with tls_key it turns on TLS 1.2 and 1.3.",
-        default="",
-    )
-    tls_key: str = option("PEM file with the private key of tls_certificate.", default="")
     dangerously_allow_anonymous: bool = option(
         "Listen on an address other than loopback without a token.", default=False
+    )
+    ip_filter_rules: IpRules = option(
+        "Who may send: rules `allow|deny:ip:pattern`, the first that matches decides, and no match"
+        " allows. `*` and `?` are wildcards; a network (10.0.0.0/8) is a pattern too.",
+        factory=list,
+        example=["allow:ip:10.0.0.0/8", "deny:ip:*"],
+    )
+    handler: Literal["", "json", "blob"] = option(
+        "What requests hold, as in Flume, whatever their path: `json`, the list of events, or"
+        " `blob`, one event that is the body as it came, with the parameters of the query and"
+        " Content-Type as headers. Absent: the path says it.",
+        default="",
+        example="json",
+    )
+    max_blob_length: ByteSize = option(
+        "Longest event of `handler: blob`. The rest of a longer request is cut off, up to"
+        " max_request_bytes.",
+        default=100_000_000,
+        ge=1,
+        le=2**30,
+    )
+    mandatory_parameters: list[str] = option(
+        "Parameters that a request to `handler: blob` must have.", factory=list, example=["id"]
     )
     headers_from_request: list[str] = option(
         "Request headers that become headers of every event of the request, in place of the"
@@ -140,49 +164,31 @@ class Http(Component):
             body_rate_min=self.min_body_rate,
             headers_from_request=tuple(self.headers_from_request),
             token_hash=token,
-            tls=self._tls(context),
+            tls=self.server_tls(context),
+            ip_filter=address_rules(self.ip_filter_rules),
+            handler=self.handler,
+            blob_bytes_max=self.max_blob_length,
+            mandatory_parameters=tuple(self.mandatory_parameters),
         )
         return HttpSource(settings, context)
 
     def _check(self) -> None:
         if self.token is not None and not self.token.get_secret_value().strip():
             raise OptionError("token: it is empty; set a secret or leave the option out")
-        open_to_all = self.token is None and not self.dangerously_allow_anonymous
-        if open_to_all and not _is_loopback(self.bind):
+        known = self.token is not None or self.client_certificates == "required"
+        open_to_all = not known and not self.dangerously_allow_anonymous
+        if open_to_all and not is_loopback(self.bind):
             raise OptionError(
                 f"bind: {self.bind} can be reached from other hosts, and no token is set; set one"
                 " (or dangerously_allow_anonymous: true)"
             )
-        if bool(self.tls_certificate) != bool(self.tls_key):
-            raise OptionError("tls_certificate and tls_key: set both or none")
-        if self.max_pending_bytes < self.max_request_bytes:
+        largest = self.max_request_bytes
+        if self.handler == "blob":
+            largest = min(largest, self.max_blob_length)
+        elif self.mandatory_parameters:
+            raise OptionError("mandatory_parameters: only `handler: blob` reads parameters")
+        if self.max_pending_bytes < largest:
             raise OptionError("max_pending_bytes: it is less than max_request_bytes; raise it")
         for name in self.headers_from_request:
             if name.lower() in ("authorization", "proxy-authorization", "cookie"):
                 raise OptionError(f"headers_from_request: {name} carries secrets; leave it out")
-
-    def _tls(self, context: Context) -> ssl.SSLContext | None:
-        if not self.tls_certificate:
-            return None
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            # An encrypted key must fail here, not ask on the terminal.
-            tls.load_cert_chain(
-                context.path(self.tls_certificate), context.path(self.tls_key), password=""
-            )
-        except OSError as error:  # ssl.SSLError is one
-            files = f"{self.tls_certificate} and {self.tls_key}"
-            why = error.strerror or type(error).__name__
-            text = f"tls_certificate, tls_key: cannot use {files}: {why}; both must be PEM files"
-            raise OptionError(text) from error
-        return tls
-
-
-def _is_loopback(address: str) -> bool:
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

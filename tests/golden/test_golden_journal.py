@@ -1,4 +1,4 @@
-"""Journals of version 1, as once written, are read by this code and would be written the same."""
+"""Journals as once written are read by this code, and would be written the same."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from types import ModuleType
 import make_v1 as v1
 import make_v1_complete as complete
 import make_v1_more as more
+import make_v2_sealed as v2
 import pyarrow as pa
 import pytest
 from disks import FaultyDisk
@@ -21,6 +22,7 @@ from rayflume.errors import JournalDamaged
 from rayflume.interfaces import RowRef, StreamPosition
 from rayflume.journal.reader import decode_rows
 from rayflume.journal.scan import scan_segment
+from rayflume.journal.sealing import Sealing
 from rayflume.journal.segment import (
     Kind,
     body_of,
@@ -157,3 +159,17 @@ def test_a_record_this_code_does_not_know_is_refused(
         decode_head(data)
     with pytest.raises(JournalDamaged):
         journaled(golden_disk(data), manual(tmp_path)[0])
+
+
+def test_a_sealed_put_is_opened_with_its_key_and_encoded_again_the_same() -> None:
+    record = pa.py_buffer(v2.GOLDEN.read_bytes())
+    head = decode_head(record)
+    assert head is not None
+    assert head.meta == {**v2.META, "key": "k1"}
+    body = body_of(head, record)
+    assert body is not None
+    assert b"".join(pa.py_buffer(p).to_pybytes() for p in encode(head, body)) == record.to_pybytes()
+    opened = Sealing("k1", v2.KEYS).opened(record)
+    rows = decode_rows(opened, RowRef(NAME, 0, head.length, 0, 2, 5))
+    assert rows.body.to_pylist() == v2.BODIES
+    assert rows.extents == v2.EXTENTS

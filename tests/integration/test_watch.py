@@ -34,7 +34,9 @@ def test_a_file_that_is_saved_changes_the_running_agent(tmp_path: Path) -> None:
     conf = tmp_path / "agent.yaml"
     conf.write_text(TEXT.replace("INTERCEPTORS", ""))
     command = [sys.executable, "-m", "rayflume", "run", str(conf), "--inline", "--watch"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
     said: list[str] = []
     assert process.stderr is not None
     reader = threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True)

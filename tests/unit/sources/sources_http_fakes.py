@@ -11,60 +11,15 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 
-from rayflume.batch import EventBatch, Extent
+from listeners import FakeIngest
+
 from rayflume.clock import ManualClock
 from rayflume.component import Context
-from rayflume.interfaces import Ingested, StreamPosition
+from rayflume.interfaces import StreamPosition
 from rayflume.metrics import Metrics
 from rayflume.sources._http_connection import Phase
 from rayflume.sources._http_server import HttpSource
 from rayflume.sources.http import Http
-
-
-class FakeIngest:
-    """A channel's put rule over a dict, without a disk. `gate` closed: ingest waits."""
-
-    def __init__(self) -> None:
-        self.calls: list[EventBatch] = []
-        self.stored: list[bytes | None] = []
-        self.next: dict[str, int] = {}
-        self.tokens: dict[str, bytes] = {}
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Semaphore(0)
-        self.errors: list[Exception] = []
-        self.store_before_error = False
-
-    def __call__(self, batch: EventBatch) -> Ingested:
-        self.calls.append(batch)
-        self.entered.release()
-        assert self.gate.wait(30)
-        if self.errors:
-            if self.store_before_error:
-                self._store(batch)
-            raise self.errors.pop(0)
-        return Ingested(batch.num_rows, self._store(batch))
-
-    def _store(self, batch: EventBatch) -> tuple[str, ...]:
-        assert sum(extent.rows for extent in batch.extents) == batch.num_rows
-        conflicts = []
-        bodies = batch.body.to_pylist()
-        at = 0
-        for extent in batch.extents:
-            assert not extent.keyed or len(bytes.fromhex(extent.stream)) == 16
-            next_ = self.next.get(extent.stream, 0)
-            if extent.keyed and next_ and self.tokens[extent.stream] != extent.token:
-                conflicts.append(extent.stream)
-            elif extent.end > next_:
-                assert extent.start == next_, f"gap: {extent} at {next_}"
-                self.next[extent.stream] = extent.end
-                self.tokens[extent.stream] = extent.token
-                self.stored += bodies[at : at + extent.rows]
-            at += extent.rows
-        return tuple(conflicts)
-
-    def extents(self) -> list[Extent]:
-        return [extent for batch in self.calls for extent in batch.extents]
 
 
 @dataclass

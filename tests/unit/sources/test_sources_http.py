@@ -17,7 +17,8 @@ from rayflume.component import Context, lookup
 from rayflume.errors import ChannelClosed, ChannelFull, JournalFailed, OptionError
 from rayflume.interfaces import StreamPosition
 from rayflume.metrics import Metrics
-from rayflume.sources._http_group import Key, Life, Waiting, assemble
+from rayflume.sources._http_group import Key, Waiting, assemble
+from rayflume.sources._life import Life
 from rayflume.sources.http import Http
 
 

@@ -9,7 +9,9 @@ import pyarrow as pa
 import pytest
 
 from rayflume.batch import HEADERS_MAX
-from rayflume.sources._http_body import Refusal, flume_events, inflate, lines, parse
+from rayflume.sources._http_body import inflate, lines, parse
+from rayflume.sources._http_json import flume_events
+from rayflume.sources._http_refusal import Refusal
 from rayflume.sources._http_settings import OBJECTS_MAX
 
 

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import logging
 import random
 import socket
 import ssl
 import subprocess
-from http.client import HTTPConnection
+import threading
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from certificates import Certificate, authority, signed
 from pydantic import SecretStr, ValidationError
 from sources_http_fakes import read_all, serving
 
@@ -100,7 +103,7 @@ def test_s11_tls_from_1_2_on(tmp_path: Path) -> None:
     built = Http(port=0, **files).build(context())
     tls_context = built._settings.tls
     assert tls_context is not None
-    assert tls_context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert tls_context.context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def test_s11_unusable_certificates_are_option_errors(tmp_path: Path) -> None:
@@ -108,6 +111,49 @@ def test_s11_unusable_certificates_are_option_errors(tmp_path: Path) -> None:
     for name in ("missing.pem", "bad.pem"):
         with pytest.raises(OptionError, match=f"cannot use {name} and {name}: "):
             Http(port=0, tls_certificate=name, tls_key=name).build(context(tmp_path))
+
+
+def test_s11_client_certificates_and_new_ones_without_a_restart(tmp_path: Path) -> None:
+    ca = authority(tmp_path)
+    own, good = signed(ca, "localhost"), signed(ca, "good.test")
+    files: dict[str, Any] = {
+        "tls_certificate": str(own.pem), "tls_key": str(own.key_pem), "truststore": str(ca.pem),
+        "client_certificates": "required", "client_names": ["good.test"],
+    }  # fmt: skip
+    Http(port=0, bind="192.0.2.1", **files).build(context())  # S1: it knows its clients
+    with serving({}, **files) as server:
+        assert posts(server.port, ca, good) == 200
+        assert posts(server.port, ca, None) == 0
+        assert posts(server.port, ca, signed(ca, "stranger.test")) != 200
+        successor = authority(tmp_path, "successor")
+        signed(successor, "localhost")  # over the same files
+        for _ in range(100):
+            if posts(server.port, successor, good) == 200:
+                break
+            threading.Event().wait(0.1)
+        else:
+            raise AssertionError("the new certificate is not shown")
+
+
+def posts(port: int, ca: Certificate, own: Certificate | None) -> int:
+    """The status of a request, 0 when there was none."""
+    trust = ssl.create_default_context(cafile=str(ca.pem))
+    if own is not None:
+        trust.load_cert_chain(own.pem, own.key_pem)
+    connection = HTTPSConnection("localhost", port, timeout=20, context=trust)
+    with contextlib.closing(connection), contextlib.suppress(OSError, HTTPException):
+        connection.request("POST", "/raw", b"x")
+        return connection.getresponse().status
+    return 0
+
+
+def test_s4_addresses_are_filtered() -> None:
+    with serving(ip_filter_rules="deny:ip:127.0.0.1") as server:
+        assert server.ask("GET", "/healthz").status == 503
+    with serving(ip_filter_rules="allow:name:localhost,deny:ip:*") as server:
+        assert server.ask("GET", "/healthz").status == 200
+    with pytest.raises(OptionError, match="names are not looked up"):
+        Http(port=0, ip_filter_rules=["deny:name:*.com"]).build(context())
 
 
 # -- S2, S3: sizes ---------------------------------------------------------------------------------
