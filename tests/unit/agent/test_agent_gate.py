@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fakes import bodies_of, context, journaled, manifest_of, manual, numbers, put_numbers
+from reload_agent import until
 
 from rayflume.agent.gate import SILENT_MS, Gates
 from rayflume.channels._journaled import JournaledChannel
@@ -138,20 +139,24 @@ def test_a_sink_that_waits_gets_its_turn_when_the_other_has_taken(tmp_path: Path
     leader = LoadBalanceProcessor(("a", "b"), InTurn(), None)
     gates = Gates([(("a", "b"), leader)], context(tmp_path))
     got: dict[str, list[bytes]] = {"a": [], "b": []}
-
-    both = threading.Barrier(2)
+    enough = threading.Event()
 
     def sink(name: str) -> None:
-        both.wait(30)
-        for turn in range(1, 41):
-            taken = gates.take(channel, f"{name}/0/x", "", 1, 20, turn)
+        turn = 0
+        while not enough.is_set():
+            turn += 1
+            taken = gates.take(channel, f"{name}/0/x", "", 1, 100, turn)
             got[name] += bodies_of(channel, taken.refs)
 
     threads = [threading.Thread(target=sink, args=(name,), daemon=True) for name in got]
-    for number in range(20):
-        put_numbers(channel, number, number + 1)
     for thread in threads:
         thread.start()
+    [gate] = {id(gate): gate for gate in gates._gates.values()}.values()
+    for number in range(20):
+        until(lambda: min(gate._asking["a"], gate._asking["b"]) == 1)
+        put_numbers(channel, number, number + 1)
+        until(lambda number=number: len(got["a"]) + len(got["b"]) > number)  # type: ignore[misc]
+    enough.set()
     for thread in threads:
         thread.join(30)
     assert sorted(got["a"] + got["b"], key=int) == numbers(0, 20)
