@@ -155,7 +155,7 @@ def test_a_sink_that_waits_gets_its_turn_when_the_other_has_taken(tmp_path: Path
     for number in range(20):
         until(lambda: min(gate._asking["a"], gate._asking["b"]) == 1)
         put_numbers(channel, number, number + 1)
-        until(lambda number=number: len(got["a"]) + len(got["b"]) > number)  # type: ignore[misc]
+        until(lambda number=number: len(got["a"]) + len(got["b"]) > number)
     enough.set()
     for thread in threads:
         thread.join(30)
