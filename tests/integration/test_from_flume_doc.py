@@ -53,7 +53,7 @@ def called(line: str) -> str:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run(words)
-    if words[0] in ("start", "submit"):
+    if words[0] in ("start", "apply", "submit"):
         assert (code, err.getvalue().splitlines()[-1]) == (1, f"rayflume: {NO_CLUSTER}"), line
     else:
         assert code == 0, f"{line}: {out.getvalue()}{err.getvalue()}"
@@ -87,7 +87,7 @@ def test_the_page_runs() -> None:
     assert printed["rayflume run a1.yaml --inline --until-drained"].split()[-8] == "0"
     assert "spooldir" in printed["rayflume components --flume"]
     assert "a1.sources =" not in Path("drain.conf").read_text()
-    assert len(shown) == 22
+    assert len(shown) == 24
 
 
 def test_what_is_in_short_is_understood() -> None:
