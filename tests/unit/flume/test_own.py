@@ -241,7 +241,8 @@ def test_what_cannot_be_written_in_python_is_not_said_to_be(
     path = tmp_path / "f.properties"
     path.write_text(
         "a.sources=r\na.channels=c\na.sources.r.type=http\na.sources.r.port=0\n"
-        "a.sources.r.handler=com.example.Handler\na.sources.r.channels=c\na.channels.c.type=memory\n"
+        "a.sources.r.handler=com.example.Handler\na.sources.r.channels=c\n"
+        "a.channels.c.type=memory\n"
     )
     file = read_flume([path], surroundings({}, (), parse_maps(classes)))
     [fatal] = [one for one in file.findings if one.fatal]
