@@ -479,3 +479,15 @@ def test_s4_who_never_goes_on_with_the_handshake_counts_as_a_connection(tmp_path
         ):
             tls.sendall(b"POST /raw HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
             assert tls.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("version", "coding", "status"),
+    [("1.1", "gzip, chunked", 501), ("1.1", "deflate, chunked", 501), ("1.0", "chunked", 400)],
+)
+def test_s19_a_body_in_another_coding_is_refused(version: str, coding: str, status: int) -> None:
+    with serving({}) as server, server.connect() as connection:
+        head = f"POST /raw HTTP/{version}\r\nHost: x\r\nTransfer-Encoding: {coding}\r\n\r\n"
+        connection.sendall(head.encode() + b"1\r\na\r\n0\r\n\r\n")
+        assert f" {status} ".encode() in read_all(connection).splitlines()[0]
+        assert server.ingest.stored == []
