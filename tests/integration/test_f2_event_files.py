@@ -1,5 +1,5 @@
-"""F2 for the sink `hdfs` on a local disk: death at each call that changes the disk, for each kind of
-file that Flume's sink writes, and staged files that vanish after their delivery was prepared.
+"""F2 for the sink `hdfs` on a local disk: death at each call that changes the disk, for the kinds
+of files that Flume's sink writes, and staged files that vanish after their delivery was prepared.
 """
 
 from __future__ import annotations
@@ -85,8 +85,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> TracedOs:
     return TracedOs(monkeypatch)
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("kind", ["gzip", "sequence"])
+@pytest.mark.parametrize(("kind", "after"), [("gzip", True), ("sequence", False)])
 def test_f2_death_at_each_call_with_files_of_events(
     tmp_path: Path, traced: TracedOs, kind: str, after: bool
 ) -> None:
@@ -118,7 +117,7 @@ def test_f2_files_of_events_that_vanish_are_built_anew_byte_by_byte(
     world = EventWorld(tmp_path / "world", kind)
     sink = world.sink()
     sink.open()
-    lane = world.lane(sink)
+    lane = world.lane(sink)  # type: ignore[arg-type]
     delivery = world.fill(lane)
     to_prepare(lane, delivery)
     lake = world.directory / "lake"
