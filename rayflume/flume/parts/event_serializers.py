@@ -19,7 +19,7 @@ _SERIALIZERS = "org.apache.flume.serialization."
 def _finish_avro(options: dict[str, Json], given: Mapping[str, str]) -> Iterator[Remark]:
     url = str(options.get("schema_url") or "")
     if "://" in url.removeprefix("file://"):
-        # No error: a SequenceFile has no serializer. Where it has one the plan is refused.
+        # No error: a SequenceFile has no serializer. Where there is one the plan is refused.
         yield Remark(
             f"{url} is not fetched: copy the schema to a file on every host of the sink, and name "
             "that",
