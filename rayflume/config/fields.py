@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
 
 _SECRET_WORD = re.compile(
-    r"passw|secret|token|credential|passphrase|jaas|(access|account|api|private)_?key", re.IGNORECASE
+    r"passw|secret|token|credential|passphrase|jaas|(access|account|api|private)_?key",
+    re.IGNORECASE,
 )
 
 
