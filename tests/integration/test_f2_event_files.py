@@ -85,6 +85,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> TracedOs:
     return TracedOs(monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "after"), [("gzip", True), ("sequence", False)])
 def test_f2_death_at_each_call_with_files_of_events(
     tmp_path: Path, traced: TracedOs, kind: str, after: bool
