@@ -44,6 +44,11 @@ from rayflume.journal.segment import Kind, Meta, extents_to_json
 from rayflume.journal.store import Journal
 from rayflume.units import format_bytes
 
+_ROWLESS_PUTS_MAX = 256
+"""So many puts without a row, one behind the other, are kept at most before what is used is given
+back.
+"""
+
 log = logging.getLogger(__name__)
 
 DRAINING_WAIT_MS = 50
@@ -84,6 +89,7 @@ class JournaledChannel(Tended):
         self._failed_ms: int | None = None
         self._free = (0, 0)
         self._put_times: deque[tuple[int, int]] = deque()
+        self._rowless = 0
         self._woken: set[str] = set()  # replicas whose next take must not wait
 
     @property
@@ -206,14 +212,20 @@ class JournaledChannel(Tended):
             ledger.complete.heard(request.source, self._clock.monotonic_ms())
             if any(judged.keep):
                 seq, stop = self._store(request, judged)
+                self._rowless = 0 if judged.rows else self._rowless + 1
                 self._free = self._free[0], self._free[1] - len(request.payload)
             self._journal.sync(seq)
             self._metrics.add("EventPutSuccessCount", judged.rows)
             self._metrics.add("EventSkippedCount", judged.skipped)
             ledger.visible = max(ledger.visible, stop)
-            if stop:
+            if judged.rows:
                 self._put_times.append((stop, self._clock.monotonic_ms()))
+            if stop:
                 self._condition.notify_all()
+            if self._rowless >= _ROWLESS_PUTS_MAX:
+                # No commit may come for long that would give back what these take.
+                self._rowless = 0
+                self._after_commit(ledger)
             return PutReply(PutOutcome.STORED, self._credit(ledger), conflicts=judged.conflicts)
 
     def _store(self, request: PutRequest, judged: Judgement) -> tuple[int, int]:

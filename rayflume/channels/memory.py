@@ -116,6 +116,11 @@ class MemoryChannel(JournaledChannel):
 
     def _note_put(self, stop: int, extents: tuple[Extent, ...]) -> None:
         for extent in extents:
+            last_stop, last = self._behind[-1] if self._behind else (-1, extent)
+            if last_stop == stop and _goes_on(last, extent):
+                # Rows that interceptors dropped, or a selector sent elsewhere, take no room.
+                self._behind[-1] = stop, replace(extent, start=last.start, rows=0)
+                continue
             self._behind.append((stop, replace(extent, rows=0)))
             self._extents_behind[extent.stream] += 1
             self._settled.discard(extent.stream)
@@ -158,3 +163,10 @@ class MemoryChannel(JournaledChannel):
     def close(self) -> None:
         super().close()
         self._table.close()
+
+
+def _goes_on(last: Extent, following: Extent) -> bool:
+    """Whether two extents are one piece of a stream."""
+    if last.keyed or following.keyed:
+        return False
+    return (last.stream, last.end) == (following.stream, following.start)

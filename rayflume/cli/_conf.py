@@ -171,7 +171,7 @@ def refuse_for_yaml(flume: FlumeOptions) -> None:
 
 
 def dropped_lines(file: FlumeFile, agent: str | None) -> list[str]:
-    """What runs without what Flume drops, why, and where to read the rest."""
+    """What is dropped or ignored and why, and where to read the rest."""
     from rayflume.flume.names import Severity
     from rayflume.flume.read import findings_of
 
@@ -185,6 +185,10 @@ def dropped_lines(file: FlumeFile, agent: str | None) -> list[str]:
         lines.append(f"{reading.name} runs without {', '.join(parts)}, as in Flume:")
         lines += [f"{one.place}: {one.key}: {one.text}" for one in dropped]
     if warnings:
-        count = f"{len(warnings)} warning{'s' if len(warnings) > 1 else ''}"
+        lines.append(f"{reading.name} ignores, or does otherwise than Flume:")
+        lines += [f"{one.place}: {one.key}: {one.text}" for one in warnings]
+    notes = sum(one.severity is Severity.NOTE for one in found)
+    if notes:
+        count = f"{notes} note{'s' if notes > 1 else ''}"
         lines.append(f"{count}; `rayflume validate {file.files[0]}` shows them")
     return lines

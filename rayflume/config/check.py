@@ -284,6 +284,8 @@ class _Checker:
     def folder(self, folder: str, value: Json) -> dict[str, PartPlan]:
         if (value is None or value == {}) and self.partial:
             return {}
+        if value == {} and folder != "channels":
+            return {}  # an agent of sinks alone, or of sources alone, and it says so
         if value is None or value == {}:
             self.report((folder,), f"is missing or empty; name at least one {KINDS[folder]}")
             return {}

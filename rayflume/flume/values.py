@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rayflume.config import resolve
+from rayflume.config.fields import names_secret
 from rayflume.errors import ConfigError
 from rayflume.flume import dates
 from rayflume.flume.findings import Finding, Place
@@ -29,6 +30,10 @@ from rayflume.flume.names import Severity
 
 _CHARACTERS_MAX = 2**20
 _DEPTH_MAX = 50
+_UNKNOWN_IN_SECRET = (
+    "nothing is known of a `${...}` in it; the text stays as it is, as in Flume; for the "
+    "environment write ${env:NAME}"
+)
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENV_RESOLVER = "org.apache.flume.node.EnvVarResolverProperties"
 
@@ -168,7 +173,8 @@ class _Run:
             return found
         if default:
             return otherwise, literal(otherwise)
-        self.tell(_unknown(name), Severity.WARNING)
+        secret = names_secret(self._entry.key)
+        self.tell(_UNKNOWN_IN_SECRET if secret else _unknown(name), Severity.WARNING)
         left = f"${{{inside}}}"
         return left, literal(left)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rayflume.config import component_of
+from rayflume.config.fields import names_secret
 from rayflume.config.plan import PartPlan
 from rayflume.config.wiring import ChecksChannels
 from rayflume.errors import ConfigError
@@ -49,6 +50,13 @@ class Kept:
         found = self.part.find(prop)
         text = self.values[prop].text if prop in self.values else found and found.default
         return int(text) if text and re.fullmatch(r"[-+]?[0-9]{1,18}", text) else None
+
+    def room(self, prop: str) -> int | None:
+        """As `number`; what is no number above 0 counts as the default, as in Flume's channels."""
+        room, known = self.number(prop), self.part.find(prop)
+        if (room is None or room <= 0) and known is not None and known.default:
+            return int(known.default)
+        return room
 
 
 class Verdict:
@@ -122,9 +130,10 @@ class Verdict:
         for entry in entries:
             found = _COMMENT.search(entry.value)
             if found:
+                shown = "what begins with `#`" if names_secret(entry.key) else f"`{found[1][:60]}`"
                 text = (
-                    f"`{found[1][:60]}` is part of the value, as in Flume; a comment stands on a "
-                    "line of its own"
+                    f"{shown} is part of the value, as in Flume; a comment stands on a line of its "
+                    "own"
                 )
                 self._tell(Severity.WARNING, entry.key, text, entry.place)
             if not entry.value:
@@ -174,7 +183,16 @@ class Verdict:
             self.kept[folder][name] = kept
 
     def _channel(self, name: str) -> None:
-        self._keep("channels", name, *self._part("channels", name))
+        told, kept = self._part("channels", name)
+        if kept is not None and kept.part.capacity:
+            room, batch = kept.room("capacity"), kept.room(kept.part.capacity)
+            if room is not None and batch is not None and room < batch:
+                text = (
+                    f"a transaction of {batch} events is more than the capacity of {room}; "
+                    f"{told.where} is dropped, as in Flume; raise {told.key}capacity"
+                )
+                told.drop(kept.part.capacity, text, kept.values.get(kept.part.capacity))
+        self._keep("channels", name, told, kept)
 
     def _valid(self, folder: str = "channels") -> set[str]:
         """Names of parts that are there for others, whether or not rayflume can run them."""
@@ -219,7 +237,7 @@ class Verdict:
         batch = kept.number(kept.part.batch)
         for name in kept.channels if batch is not None else ():
             channel = self.kept["channels"].get(name)
-            room = channel.number(channel.part.capacity) if channel else None
+            room = channel.room(channel.part.capacity) if channel else None
             if channel and batch is not None and room is not None and room < batch:
                 at = kept.values.get(kept.part.batch)
                 text = (

@@ -36,6 +36,8 @@ def yaml_text(reading: AgentReading, findings: Sequence[Finding], files: Sequenc
         if key not in _PARTS or not isinstance(value, dict):
             body += _dumped({key: value}, 0)
             continue
+        if not value and key in ("sources", "sinks"):
+            body += ["", f"{key}: {{}}"]  # said, for YAML takes a folder left out for a mistake
         if not value:
             continue
         body += ["", f"{key}:"]

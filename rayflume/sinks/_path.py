@@ -67,7 +67,8 @@ class Escaped:
             room = _NAME_BYTES_MAX - (TAIL_BYTES_MAX if number == len(names) - 1 else 0)
             if len(name.encode()) > room:
                 raise ValueError(f"a name in {text[:80]!r}... has over {room} bytes")
-        if names[0].casefold() == RESERVED:
+        # A name before it may be empty, and then vanish.
+        if any(name.casefold() == RESERVED for name in names):
             raise ValueError(f"{RESERVED} is rayflume's own directory: choose another name")
         if self._value_bytes < _VALUE_BYTES_MIN:
             raise ValueError(f"{text[:80]!r}... is too long, or has too many headers in it")

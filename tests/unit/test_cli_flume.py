@@ -82,7 +82,8 @@ def test_run_tells_in_one_list_what_is_dropped_and_goes_on(capsys: Captured) -> 
         "rayflume: a1 runs without sinks.k2, as in Flume:",
         "f.conf:10: a1.sinks.k2.type: has no type; did you mean it with 'typ'?; sinks.k2 is "
         "dropped, as in Flume",
-        "rayflume: 1 warning; `rayflume validate f.conf` shows them",
+        "rayflume: a1 ignores, or does otherwise than Flume:",
+        "f.conf:11: a1.sources.r1.threads: is not used: one loop counts",
     ]
     assert "a1: drained" in captured.out
 

@@ -163,6 +163,7 @@ def test_names_of_the_host_in_any_case(name: str) -> None:
         ("%Y/../x", "leave it out"),
         ("%Y/./x", "leave it out"),
         ("_rayflume/%Y", "own directory"),
+        ("%{a}/_rayflume/x", "own directory"),
         ("_RayFlume/%Y", "own directory"),
         ("%Y/a\\b", "backslash"),
         ("%Y/a\x00b", "control"),

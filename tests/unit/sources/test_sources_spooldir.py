@@ -387,3 +387,31 @@ def test_ten_thousand_small_files(tmp_path: Path, spool: Path) -> None:
 
 def test_lookup_finds_it() -> None:
     assert lookup("source", "SpoolDir") is Spooldir
+
+
+def test_a_link_to_a_directory_above_brings_no_file_again(tmp_path: Path, spool: Path) -> None:
+    flow = spooling(tmp_path, tracking_policy="tracker_dir", recursive_directory_search=True)
+    place(spool, "sub/a", b"a\n")
+    (spool / "sub" / "up").symlink_to(spool)
+    flow.settle()
+    flow.restart()
+    flow.settle()
+    assert flow.channel.arrived == [b"a"]
+
+
+def test_a_sub_directory_that_vanishes_while_it_is_listed_ends_nothing(
+    tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = spooling(tmp_path, recursive_directory_search=True)
+    place(spool, "a", b"a\n")
+    (spool / "sub").mkdir()
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if path.endswith("sub"):
+            (spool / "sub").rmdir()
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    flow.settle()
+    assert flow.channel.arrived == [b"a"]
