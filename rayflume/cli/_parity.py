@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from rayflume.component import nearest
 from rayflume.errors import ConfigError
-from rayflume.flume.names import FlumePart, Prop, Status, all_parts
+from rayflume.flume import names
+from rayflume.flume.names import FlumePart, Prop, Status
 
 _KINDS = (
     "source", "event_deserializer", "http_source_handler", "jms_message_converter", "interceptor",
@@ -32,15 +33,15 @@ use instead. A Java class of your own: [own-parts.md](own-parts.md).
 
 def parts() -> list[FlumePart]:
     """Every part of Flume in the order of the flow, those of a kind by name."""
-    kinds = [*_KINDS, *sorted({part.kind for part in all_parts()} - set(_KINDS))]
-    return sorted(all_parts(), key=lambda part: (kinds.index(part.kind), part.name.lower()))
+    kinds = [*_KINDS, *sorted({part.kind for part in names.all_parts()} - set(_KINDS))]
+    return sorted(names.all_parts(), key=lambda part: (kinds.index(part.kind), part.name.lower()))
 
 
 def named(name: str) -> list[FlumePart]:
     """The parts of that alias or Java class, of any kind. Raises ConfigError: there is none."""
     found = [part for part in parts() if name.lower() in map(str.lower, _names(part))]
     if not found:
-        known = sorted({alias for part in all_parts() for alias in _names(part)})
+        known = sorted({alias for part in names.all_parts() for alias in _names(part)})
         raise ConfigError(f"Flume has no part {name!r}{_near(name, known)}")
     return found
 
