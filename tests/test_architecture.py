@@ -35,8 +35,8 @@ MORE_PARAMETERS = {
 }
 
 GROUND = {
-    "charsets", "clock", "errors", "escapes", "metrics", "naming", "own_parts", "ranges",
-    "threads", "units",
+    "addresses", "charsets", "clock", "errors", "escapes", "metrics", "naming", "own_parts",
+    "ranges", "threads", "units",
 }  # fmt: skip
 CONTRACTS = GROUND | {
     "batch", "completeness", "schema", "component", "interfaces", "dead_letters", "lines",
@@ -44,6 +44,7 @@ CONTRACTS = GROUND | {
 }  # fmt: skip
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
+    "addresses": {"errors"},
     "batch": set(),
     "completeness": set(),
     "kernels": set(),

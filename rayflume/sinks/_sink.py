@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from rayflume import tombstones
 from rayflume.batch import EventBatch
+from rayflume.component import Context
+from rayflume.errors import RayflumeError
 from rayflume.interfaces import (
     DeliveryLimits,
     DeliveryWriter,
@@ -22,6 +24,7 @@ from rayflume.interfaces import (
     StagedFile,
     Storage,
 )
+from rayflume.lake import storage_for, storage_type
 from rayflume.sinks._delivery import LakeDelivery
 from rayflume.sinks._lake import Lake
 from rayflume.sinks._rebuild import rebuild
@@ -107,6 +110,23 @@ class LakeSink:
 
     def close(self) -> None:
         self._lake.storage.close()
+
+
+def refusals(path: str, options: Mapping[str, object], context: Context) -> list[str]:
+    """Why the lake at `path` cannot be written to, a sentence each; a remote store is asked.
+
+    Raises ConfigError: wrong storage options.
+    """
+    if storage_type(path) == "local":
+        return unwritable(context.path(path.removeprefix("file://")))
+    storage = storage_for(path, options, context)
+    try:
+        storage.check()
+    except RayflumeError as error:
+        return [error.message]
+    finally:
+        storage.close()
+    return []
 
 
 def unwritable(path: Path) -> list[str]:

@@ -30,7 +30,7 @@ from rayflume.sinks._events import (
 )
 from rayflume.sinks._path import TAIL_BYTES_MAX, Escaped, split_base
 from rayflume.sinks._sequence_file import SequenceSerializer
-from rayflume.sinks._sink import LakeSink, unwritable
+from rayflume.sinks._sink import LakeSink, refusals
 from rayflume.sinks.parquet import Parquet, ParquetSink
 from rayflume.units import ByteSize, Millis, TimeZone, zone_of
 
@@ -192,16 +192,9 @@ class Hdfs(Component):
         try:
             self.serializer.build(context)
             self.format.build(context)
-            if storage_type(self.lake_path) == "local":
-                return unwritable(context.path(self.lake_path.removeprefix("file://")))
-            storage = storage_for(self.lake_path, self.storage, context)
-            try:
-                storage.check()
-            finally:
-                storage.close()
+            return refusals(self.lake_path, self.storage, context)
         except RayflumeError as error:
             return [error.message]
-        return []
 
     def build(self, context: Context) -> LakeSink:
         return self.over(storage_for(self.lake_path, self.storage, context), context)

@@ -17,7 +17,7 @@ from rayflume.interfaces import (
     Manifest,
     Storage,
 )
-from rayflume.lake import storage_for, storage_type
+from rayflume.lake import storage_for
 from rayflume.sinks._bucket import Partitioning, Rounding
 from rayflume.sinks._budget import Budget
 from rayflume.sinks._complete import Complete, Noting
@@ -27,7 +27,7 @@ from rayflume.sinks._lake import DeadLetterLimit, RollSettings
 from rayflume.sinks._names import folded_twice
 from rayflume.sinks._parquet_lake import ParquetLake, in_partition
 from rayflume.sinks._schema_log import SchemaLog
-from rayflume.sinks._sink import LakeSink, unwritable, uploads_max
+from rayflume.sinks._sink import LakeSink, refusals, uploads_max
 from rayflume.sinks._span import Spans
 from rayflume.sinks._split import Splitter
 from rayflume.sinks._table import TableCommits
@@ -245,16 +245,9 @@ class Parquet(Component):
         try:
             self.table_over(context)
             self._check_columns(self.format.build(context))
-            if storage_type(self.path) == "local":
-                return unwritable(context.path(self.path.removeprefix("file://")))
-            storage = storage_for(self.path, self.storage, context)
-            try:
-                storage.check()
-            finally:
-                storage.close()
+            return refusals(self.path, self.storage, context)
         except RayflumeError as error:
             return [error.message]
-        return []
 
     def build(self, context: Context) -> ParquetSink:
         return self.over(storage_for(self.path, self.storage, context), context)

@@ -14,10 +14,11 @@ from typing import TypeAlias
 
 from aiohttp import StreamReader, web
 
+from rayflume.addresses import plain_address
 from rayflume.clock import Clock
 from rayflume.metrics import Metrics
 from rayflume.sources._http_settings import BODY_GRACE_MS, LINGER_S, RETRY_AFTER_S, Settings
-from rayflume.sources._listening import Gate, plain_address
+from rayflume.sources._listening import Gate
 
 Certificate: TypeAlias = "Mapping[str, object] | None"
 """Of a client, as `ssl.SSLSocket.getpeercert` gives it."""

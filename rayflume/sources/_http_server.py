@@ -12,6 +12,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 from aiohttp import web
 
+from rayflume.addresses import listen
 from rayflume.component import Context
 from rayflume.errors import OptionError
 from rayflume.interfaces import Ingest, Json, StreamPosition
@@ -25,7 +26,6 @@ from rayflume.sources._http_settings import (
     SWEEP_S,
     Settings,
 )
-from rayflume.sources._listening import listen
 from rayflume.sources._tls import tls_facts
 
 _BACKLOG = 512

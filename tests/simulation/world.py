@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 from rayflume import flow
@@ -251,6 +251,7 @@ class _Channel:
 
     world: World
     process: Process
+    kind: ClassVar[str] = "channel"
 
     def build(self, context: Context) -> JournaledChannel:
         return self.world.channel(context, self.process)
