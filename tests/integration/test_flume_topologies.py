@@ -258,7 +258,7 @@ a1.sinks.near.type = hdfs
 a1.sinks.near.channel = c2
 a1.sinks.near.hdfs.path = file://<directory>/near/%{Facility}
 a1.sinks.near.hdfs.fileType = DataStream
-a1.sinks.near.hdfs.rollCount = 50
+a1.sinks.near.hdfs.rollInterval = 1
 """
 
 
