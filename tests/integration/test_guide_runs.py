@@ -11,27 +11,22 @@ import json
 import os
 import re
 import socket
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
+from flume_agent import WAIT_S, FlumeAgent, at_home, send_lines
 from guide_configs import AGENTS, CONFIGS, SPECIAL, Expected, needs_configs, not_here
 from http_target import HttpTarget, serving
 from servers import free_ports
 
-from rayflume.agent import inline, runner
-from rayflume.agent.control import Watch
-from rayflume.agent.inline import InlineAgent
 from rayflume.config import AgentPlan
 from rayflume.flume.read import plan_of_flume, read_flume
 from rayflume.flume.values import Surroundings
 
 pytestmark = needs_configs
-WAIT_S = 60.0  # kernels are compiled once after an installation
 FED = [b"first", b"second", b"third"]
 MADE = 30
 """Events of a generator."""
@@ -143,11 +138,7 @@ class Fed:
 
     def lines_by_tcp(self, start: bytes = b"") -> None:
         for port in self.ports:
-            with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as connection:
-                connection.sendall(b"".join(start + line + b"\n" for line in FED))
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(1024):
-                    pass
+            send_lines(port, [start + line for line in FED])
 
     def datagrams(self, start: bytes = b"") -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -196,65 +187,26 @@ def surrounded(directory: Path) -> None:
 # -- running ---------------------------------------------------------------------------------------
 
 
-def parts(agent: InlineAgent, kind: str) -> list[dict[str, object]]:
-    components = agent.status()["components"]
-    assert isinstance(components, list)
-    return [one for one in components if isinstance(one, dict) and one["kind"] == kind]  # type: ignore[misc]
-
-
-def total(agent: InlineAgent, kind: str, metric: str) -> int:
-    return sum(one["metrics"].get(metric, 0) for one in parts(agent, kind))  # type: ignore[attr-defined]
-
-
-def until(agent: InlineAgent, is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_S
-    while not is_so():
-        assert not agent.join(0.01), agent.status()
-        assert time.monotonic() < end, json.dumps(agent.status(), indent=1)
-
-
-def all_run(agent: InlineAgent) -> bool:
-    all_of = [one for kind in ("channel", "sink", "source") for one in parts(agent, kind)]
-    return all(one["state"] in ("running", "drained") for one in all_of)
-
-
-@pytest.fixture(autouse=True)
-def _around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("HADOOP_CONF_DIR", raising=False)
-    monkeypatch.delenv("HADOOP_HOME", raising=False)
-    # What only lets time pass: an idle take of a sink, and the rounds of the watching loop.
-    monkeypatch.setattr(runner, "TAKE_WAIT_MS", 20)
-    monkeypatch.setattr(inline, "Watch", partial(Watch, tick_ms=10))
-
-
 @pytest.mark.parametrize("name", runnable())
-def test_a_file_of_the_guide_runs(name: str, tmp_path: Path) -> None:
+def test_a_file_of_the_guide_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_home(tmp_path, monkeypatch)
     surrounded(tmp_path)
-    with serving() as target:
-        agent = InlineAgent(plan(name, tmp_path, target)).start()
-        try:
-            until(agent, lambda: all_run(agent))
-            wanted = sum(fed(agent, tmp_path)) * COPIES.get(name, 1)
-            until(agent, lambda: total(agent, "channel", "EventPutSuccessCount") >= wanted)
-            agent.drain()
-            assert agent.join(WAIT_S), agent.status()
-        finally:
-            agent.stop()
-            agent.join(WAIT_S)
-    assert agent.status()["state"] == "drained"
-    assert total(agent, "channel", "EventPutSuccessCount") == wanted
-    assert total(agent, "sink", "EventDrainSuccessCount") == wanted
+    with serving() as target, FlumeAgent(plan(name, tmp_path, target)) as agent:
+        wanted = sum(fed(agent, tmp_path)) * COPIES.get(name, 1)
+        agent.until(lambda: agent.count("channel", "EventPutSuccessCount") >= wanted)
+        agent.drain()
+    assert agent.count("channel", "EventPutSuccessCount") == wanted
+    assert agent.count("sink", "EventDrainSuccessCount") == wanted
+    assert agent.count("sink", "EventDeadLetterCount") == 0
     assert len(target.bodies) == (wanted if name == "sink_http" else 0)
 
 
-def fed(agent: InlineAgent, directory: Path) -> Iterator[int]:
+def fed(agent: FlumeAgent, directory: Path) -> Iterator[int]:
     """Feeds all sources; how many events come of each."""
-    for source in parts(agent, "source"):
-        count, feed = FEED[str(source["type"])]
+    for source in agent.parts("source"):
+        count, feed = FEED[source["type"]]
         detail = source["detail"]
-        assert isinstance(detail, dict)
-        ports = detail.get("ports", [detail.get("port", 0)])
-        feed(Fed(list(ports), directory))
+        feed(Fed(list(detail.get("ports", [detail.get("port", 0)])), directory))
         yield count
