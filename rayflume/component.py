@@ -37,6 +37,8 @@ FOLDERS = {
     "sink": "sinks",
     "interceptor": "interceptors",
     "selector": "selectors",
+    "sink_processor": "sink_processors",
+    "sink_selector": "sink_selectors",
     "format": "formats",
     "storage": "storage",
     "table": "tables",

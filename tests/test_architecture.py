@@ -26,7 +26,7 @@ LONGER_FILES = {
     "rayflume/interfaces.py": 600,  # the contracts of all parts are read as one text
 }
 MORE_PARAMETERS = {
-    "rayflume/cli/run_.py:run": 9,  # typer: the options of a command are its parameters
+    "rayflume/cli/run_.py:run": 10,  # typer: the options of a command are its parameters
     "rayflume/cli/start.py:start": 6,
     "rayflume/cli/submit.py:submit": 9,
     "rayflume/cli/components.py:components": 6,
@@ -40,7 +40,7 @@ GROUND = {
 }  # fmt: skip
 CONTRACTS = GROUND | {
     "batch", "completeness", "schema", "component", "interfaces", "dead_letters", "lines",
-    "protocols", "transcode",
+    "protocols", "transcode", "sink_group",
 }  # fmt: skip
 MAY_IMPORT = {
     **{name: set[str]() for name in GROUND},
@@ -72,13 +72,17 @@ MAY_IMPORT = {
     "tables": CONTRACTS | {"table"},
     "tombstones": CONTRACTS,
     "delivery": CONTRACTS,
-    "flow": CONTRACTS | {"delivery"},
+    "flow": CONTRACTS | {"delivery", "releasing"},
+    "releasing": CONTRACTS | {"delivery", "flow"},
     "markers": CONTRACTS,
     # dead letters are read from a lake, syslog by machine code
     "sources": CONTRACTS
     | {"avro_files", "deserializer", "kernels", "lake", "regexes", "spans", "time_patterns"},
     "interceptors": CONTRACTS | {"regexes", "time_patterns"},
     "selectors": CONTRACTS | {"hashes"},
+    "sink_group": set(),
+    "sink_processors": CONTRACTS,
+    "sink_selectors": CONTRACTS,
     "channels": CONTRACTS | {"journal"},
     "formats": CONTRACTS | {"kernels", "spans"},
     "sinks": CONTRACTS | {"lake", "serializer", "table", "tombstones"},
@@ -87,7 +91,8 @@ MAY_IMPORT = {
     "config": CONTRACTS,
     "flume": CONTRACTS | {"config", "regexes"},
     "agent": CONTRACTS
-    | {"flow", "markers", "delivery", "config", "flume", "journal", "lake", "maintenance", "table"},
+    | {"flow", "releasing", "markers", "delivery", "config", "flume", "journal", "lake"}
+    | {"maintenance", "table"},
     "cli": CONTRACTS
     | {"flow", "config", "flume", "journal", "lake", "agent", "maintenance", "__init__"},
     "templates": CONTRACTS | {"channels"},  # a channel of one's own begins with a file channel

@@ -6,12 +6,14 @@ Everything here may be used from a notebook: nothing needs a thread or a signal 
 from __future__ import annotations
 
 import html
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from rayflume.agent.figures import Meter, PartFigures
+from rayflume.agent.reload import host_problems
 from rayflume.clock import SystemClock
 from rayflume.component import nearest
 from rayflume.config import AgentPlan, check_host, guarantees, plan_of
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from rayflume.agent.changes import Changes
+
+
+RENEWING_LOOK_S = 0.02
+
 
 class _Host(Protocol):
     """agent.inline.InlineAgent or agent.cluster.RayAgent."""
@@ -32,6 +39,8 @@ class _Host(Protocol):
     def drain(self) -> None: ...
     def stop(self) -> None: ...
     def join(self, timeout_s: float | None = None) -> bool: ...
+    def apply(self, plan: AgentPlan) -> Changes: ...
+    def renewing(self) -> list[str]: ...
     def tap(self, channel: str, rows_max: int) -> list[pa.Buffer]: ...
 
 
@@ -179,6 +188,27 @@ class RunningAgent:
         if self._end is None:
             self._host.drain()
         return self.wait() if wait else self.status()
+
+    def apply(self, agent: Agent, timeout: float | None = 60.0) -> list[str]:
+        """Change to another plan without stopping: only parts that differ start anew, at batch
+        boundaries; no row is lost or doubled. Blocks until all parts are as it wants them.
+
+        Returns a line for each part, such as `change lake (roll)`. Raises ConfigError with all
+        `problems` when it is refused (then nothing has changed), and TimeoutError after `timeout`
+        seconds: the change goes on, and waits for what the message names.
+        """
+        problems = host_problems(self._plan, agent._plan)
+        if problems:
+            raise ConfigError("\n".join(problems), problems=tuple(problems))
+        what = self._host.apply(agent._plan)
+        self._plan = agent._plan
+        pause = threading.Event()
+        deadline_ms = None if timeout is None else self._clock.monotonic_ms() + timeout * 1000
+        while waiting := self._host.renewing():
+            if deadline_ms is not None and self._clock.monotonic_ms() >= deadline_ms:
+                raise TimeoutError(f"{self.name} is still changing: {'; '.join(waiting)}")
+            pause.wait(RENEWING_LOOK_S)
+        return what.lines()
 
     def stop(self) -> AgentStatus:
         """Stop at a batch boundary; what is not delivered stays in the channels. Blocks."""

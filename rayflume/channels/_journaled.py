@@ -21,6 +21,7 @@ import pyarrow as pa
 from isal.isal_zlib import crc32
 
 from rayflume.batch import EventBatch, Extent
+from rayflume.channels._tended import Tended
 from rayflume.completeness import Counted, Sealed, Watermark, WatermarkQuery
 from rayflume.component import Context
 from rayflume.errors import ChannelClosed, JournalFailed, JournalLocked, LeaseRevoked
@@ -63,7 +64,7 @@ class ChannelSetup:
     on_commit: Callable[[Ledger], None] | None = None
 
 
-class JournaledChannel:
+class JournaledChannel(Tended):
     """The channel. See interfaces.Channel for the contract; thread-safe."""
 
     def __init__(
@@ -83,6 +84,7 @@ class JournaledChannel:
         self._failed_ms: int | None = None
         self._free = (0, 0)
         self._put_times: deque[tuple[int, int]] = deque()
+        self._woken: set[str] = set()  # replicas whose next take must not wait
 
     @property
     def journal_directory(self) -> Path | None:
@@ -92,9 +94,7 @@ class JournaledChannel:
     # -- life -----------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Take the directory and open the journal. Raises JournalLocked, JournalDamaged,
-        OSError.
-        """
+        """Take the directory, open the journal. Raises JournalLocked, JournalDamaged, OSError."""
         self._lock()
         try:
             with self._condition:
@@ -109,6 +109,7 @@ class JournaledChannel:
 
     def _open_journal(self) -> None:
         self._journal.open()
+        self._journal.ledger.limits = self._limits
         self._journal.ledger.draining = self._draining
         if self._setup.on_open is not None:
             self._setup.on_open(self._journal.ledger)
@@ -291,6 +292,9 @@ class JournaledChannel:
         while True:
             with self._open_ledger() as ledger:
                 now_ms = self._clock.monotonic_ms()
+                if (replica := holder.rpartition("/")[0]) in self._woken:
+                    self._woken.discard(replica)
+                    deadline_ms = now_ms
                 self._expire(ledger, now_ms)
                 taken = ledger.take(holder, delivery, bytes_max, now_ms, turn)
                 if ledger.draining:

@@ -35,6 +35,8 @@ class Memory(Component):
     """
 
     durable: ClassVar[bool] = False
+    adjusts: ClassVar[bool] = True
+    """Its options can change while it holds rows: see MemoryChannel.adjust."""
 
     capacity: Capacity = option(
         "Rows and bytes the channel may hold, or only a number of rows as in Flume. (Flume's "
@@ -61,14 +63,16 @@ class Memory(Component):
         return MemoryChannel(self, context)
 
 
+def _limits(options: Memory) -> LedgerLimits:
+    return LedgerLimits(options.capacity.events, options.capacity.bytes, options.lease_timeout)
+
+
 class MemoryChannel(JournaledChannel):
     """A journal on a disk in memory, beside a small durable journal that holds only positions."""
 
     def __init__(self, options: Memory, context: Context) -> None:
         directory = context.path(str(context.state_dir)) / context.agent / context.part
-        limits = LedgerLimits(
-            options.capacity.events, options.capacity.bytes, options.lease_timeout
-        )
+        limits = _limits(options)
         self._table = JournaledChannel(
             LocalDisk(directory, _TABLE_SEGMENT_BYTES),
             JournalOptions(limits, _TABLE_SEGMENT_BYTES),
@@ -89,6 +93,12 @@ class MemoryChannel(JournaledChannel):
     def journal_directory(self) -> Path | None:
         """That of the table of streams."""
         return self._table.journal_directory
+
+    def adjust(self, options: Memory) -> None:
+        """Take other options from now on; the rows stay (as in Flume, which re-uses a memory
+        channel when the configuration is loaded anew).
+        """
+        self.resize(_limits(options))
 
     def open(self) -> None:
         self._table.open()

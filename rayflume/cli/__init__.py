@@ -19,7 +19,8 @@ from rayflume.cli._output import complain, interactive
 from rayflume.errors import ConfigError, RayflumeError
 
 COMMANDS = (
-    "run", "start", "status", "tap", "submit", "validate", "graph", "convert", "components", "fsck",
+    "run", "start", "apply", "status", "tap", "submit", "validate", "graph", "convert",
+    "components", "fsck",
     "journal", "gc", "compact", "lake", "replay",
 )  # fmt: skip
 """The command modules in the order of the help text."""

@@ -27,7 +27,7 @@ COLUMNS = (
 )  # fmt: skip
 STATE_STYLES = {
     "running": "green", "draining": "yellow", "drained": "cyan", "stopped": "cyan",
-    "starting": "yellow", "waiting": "yellow", "wanted": "yellow",
+    "starting": "yellow", "waiting": "yellow", "wanted": "yellow", "held": "yellow",
     "failed": "bold red", "dead": "bold red", "crashed": "bold red",
 }  # fmt: skip
 

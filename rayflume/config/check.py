@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from rayflume.component import Component, lookup, nearest
 from rayflume.config.environment import missing, resolve_known
+from rayflume.config.groups import grouping, read_groups
 from rayflume.config.guarantee import Level
 from rayflume.config.java_classes import java_classes, with_python_classes
 from rayflume.config.load import Document, KeyPath, documents, read
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 KINDS = {"sources": "source", "channels": "channel", "sinks": "sink"}
 _TOP = [
-    "agent", *KINDS, "guarantee", "state_dir", "orphan_after", "monitoring", "java_classes",
+    "agent", *KINDS, "sink_groups", "guarantee", "state_dir", "orphan_after", "monitoring",
+    "java_classes",
 ]  # fmt: skip
 _OWN = {
     "source": ("type", "channels", "interceptors", "selector", "placement"),
@@ -40,8 +42,11 @@ _OWN = {
     "sink": ("type", "channel", "placement"),
     "interceptor": ("type",),
     "selector": ("type",),
+    "sink_processor": ("type",),
 }
 """Kind -> keys that belong to the plan; all others are options of the part."""
+_USUAL = {"selector": "replicating", "sink_processor": "default"}
+"""Kind -> the type of one that names none."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _GUARANTEES = [str(Level.EXACTLY_ONCE), str(Level.AT_LEAST_ONCE)]
 _PROBLEMS_MAX = 200
@@ -191,8 +196,10 @@ class _Checker:
             monitoring=self.monitoring(value.get("monitoring")),
             file=self.file,
             line=self.document.line,
+            groups=read_groups(self, value.get("sink_groups")),
         )
-        for path, text in wiring(plan, self.environ, self.partial):
+        between = (*wiring(plan, self.environ, self.partial), *grouping(plan, self.environ))
+        for path, text in between:
             self.report(path, text)
         for path, text in () if self.problems else promises(plan, self.environ):
             self.report(path, text)
@@ -214,6 +221,9 @@ class _Checker:
         where = dotted(path).removeprefix(".")
         line = self.document.line_of(path)
         self.problems.append((line, f"{where}: {text}" if where else text))
+
+    def line(self, path: KeyPath) -> int:
+        return self.document.line_of(path)
 
     def place(self, line: int) -> str:
         return f"{self.file}:{line}: " if self.file else ""
@@ -384,8 +394,8 @@ class _Checker:
         if not isinstance(item, dict):
             self.report(path, "must be a mapping with `type`, or only the name of a type")
             return PartPlan(kind, name, "", line=line)
-        if kind == "selector":
-            item = {"type": "replicating", **item}
+        if kind in _USUAL:
+            item = {"type": _USUAL[kind], **item}
         options = self.options(kind, item, path)
         return PartPlan(kind, name, self.type_of(kind, item, path), options, line=line)
 

@@ -52,6 +52,12 @@ class Placement(BaseModel):
         return self
 
 
+_FOLDERS = {
+    "interceptor": "sources", "selector": "sources", "sink_processor": "sink_groups",
+}  # fmt: skip
+"""Kind of a part within others -> the key of the file below which it stands."""
+
+
 @dataclass(frozen=True, slots=True)
 class PartPlan:
     """One part. `options`: as written, `${NAME}` unresolved, without the keys that are fields here.
@@ -78,8 +84,17 @@ class PartPlan:
     @property
     def where(self) -> str:
         """Its place in the file: `sinks.lake`, `sources.web.interceptors[0]`."""
-        folder = "sources" if self.kind in ("interceptor", "selector") else f"{self.kind}s"
-        return f"{folder}.{self.name}"
+        return f"{_FOLDERS.get(self.kind, f'{self.kind}s')}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPlan:
+    """One sink group: its sinks in the order of the file, and the processor that leads them."""
+
+    name: str
+    sinks: tuple[str, ...]
+    processor: PartPlan
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +116,8 @@ class AgentPlan:
     monitoring: Monitoring | None = None
     file: str = ""
     line: int = 1
+    groups: Mapping[str, GroupPlan] = field(default_factory=dict)
+    """Sink groups. A sink in none takes whenever it wants."""
 
     def parts(self) -> Iterator[PartPlan]:
         """Sources, channels, sinks: all that become actors."""
@@ -119,6 +136,8 @@ class AgentPlan:
         value = json.loads(text)
         for folder in ("sources", "channels", "sinks"):
             value[folder] = {name: _part(part) for name, part in value[folder].items()}
+        groups = value.get("groups", {})  # not in plans kept by an earlier version
+        value["groups"] = {name: _group(group) for name, group in groups.items()}
         monitoring = value.get("monitoring")
         value["monitoring"] = monitoring and Monitoring.model_validate(monitoring)
         return AgentPlan(**value | {"directory": Path(value["directory"])})
@@ -159,3 +178,8 @@ def _part(value: dict[str, Any]) -> PartPlan:
             "placement": Placement.model_validate(value["placement"]),
         }
     )
+
+
+def _group(value: dict[str, Any]) -> GroupPlan:
+    processor = _part(value["processor"])
+    return GroupPlan(value["name"], tuple(value["sinks"]), processor, value["line"])

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from fakes import journaled, manual
 
-from rayflume.agent.runner import BACKOFF_MS, GATHER_BYTES, GATHER_MS, Runner, SinkRunner
+from rayflume.agent.runner import BACKOFF_MS, Runner
+from rayflume.agent.sink_runner import GATHER_BYTES, GATHER_MS, SinkRunner
 from rayflume.component import lookup
 from rayflume.delivery import Delivery
 from rayflume.errors import StorageUnavailable
