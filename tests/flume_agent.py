@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rayflume.agent import inline, runner
+from rayflume.agent import inline, sink_runner
 from rayflume.agent.control import Watch
 from rayflume.agent.inline import InlineAgent
 from rayflume.config import AgentPlan
@@ -30,7 +30,7 @@ def at_home(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HADOOP_CONF_DIR", raising=False)
     monkeypatch.delenv("HADOOP_HOME", raising=False)
     # What only lets time pass: an idle take of a sink, and the rounds of the watching loop.
-    monkeypatch.setattr(runner, "TAKE_WAIT_MS", 20)
+    monkeypatch.setattr(sink_runner, "TAKE_WAIT_MS", 20)
     monkeypatch.setattr(inline, "Watch", partial(Watch, tick_ms=10))
 
 
@@ -78,6 +78,9 @@ class FlumeAgent:
             if self.agent.join(POLL_S):
                 break
         raise AssertionError(json.dumps(self.agent.status(), indent=1))
+
+    def until_counted(self, name: str, metric: str, least: int) -> None:
+        self.until(lambda: self.count(name, metric) >= least)
 
     def drain(self) -> None:
         """Deliver all that is there, and end."""

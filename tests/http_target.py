@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -33,6 +34,7 @@ class HttpTarget:
 def serving(target: HttpTarget | None = None) -> Iterator[HttpTarget]:
     told = target or HttpTarget()
     told.gate.set()
+    alive: list[socket.socket] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -43,6 +45,7 @@ def serving(target: HttpTarget | None = None) -> Iterator[HttpTarget]:
             super().setup()
             with told.lock:
                 told.connections += 1
+                alive.append(self.connection)
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -85,4 +88,7 @@ def serving(target: HttpTarget | None = None) -> Iterator[HttpTarget]:
         told.gate.set()
         server.shutdown()
         server.server_close()
+        for connection in alive:  # one that is kept open would be served on
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         thread.join()

@@ -12,7 +12,7 @@ import sys
 import threading
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -115,11 +115,11 @@ def test_fan_in_of_three_agents_loses_nothing_when_the_collector_is_killed(tmp_p
         write(0, 100)
         with collecting(conf, port) as collector:
             for one in web:
-                one.until(lambda one=one: one.count("onward", "EventDrainSuccessCount") >= 50)
+                one.until_counted("onward", "EventDrainSuccessCount", 50)
             write(100, 200)
             collector.kill()
         for one in web:
-            one.until(lambda one=one: one.part("onward")["last_error"] is not None)
+            one.until_counted("onward", "DeliveryRetryCount", 1)
         with collecting(conf, port) as collector:
             for one in web:
                 one.drain()
@@ -216,7 +216,7 @@ def test_multiplexing_by_header(tmp_path: Path) -> None:
     for name in channels:
         text += f"a1.channels.{name}.type = memory\na1.sinks.k-{name}.channel = {name}\n"
         text += filled(of(f"a1.sinks.k-{name}", FILES), {"directory": tmp_path / name})
-    events = [
+    events: list[dict[str, object]] = [
         {"headers": {"region": region}, "body": f"{region} {i}"}
         for i in range(50)
         for region in REGIONS
@@ -306,7 +306,8 @@ a1.sinks.more.channel = c1
 
 def test_sinks_on_one_channel_share_its_rows(tmp_path: Path) -> None:
     """Each row goes to one of them; what a slow one has not taken the others deliver."""
-    text, sent = COMPETING + of("a1.sinks.slow", HTTP_SINK), []
+    text = COMPETING + of("a1.sinks.slow", HTTP_SINK)
+    sent: list[bytes] = []
     with serving() as target:
         target.gate.clear()
         values = {"directory": tmp_path, "endpoint": target.url}
@@ -327,3 +328,118 @@ def test_sinks_on_one_channel_share_its_rows(tmp_path: Path) -> None:
             agent.drain()
     assert target.bodies
     assert Counter(lines_in(tmp_path / "files") + target.bodies) == Counter(sent)
+
+
+# -- sink groups -----------------------------------------------------------------------------------
+
+GROUP = """
+a1.sources = in
+a1.channels = c1
+a1.sinks = near far
+a1.sinkgroups = g1
+a1.sources.in.type = netcat
+a1.sources.in.bind = 127.0.0.1
+a1.sources.in.port = 0
+a1.sources.in.channels = c1
+a1.channels.c1.type = memory
+a1.sinks.near.channel = c1
+a1.sinks.far.channel = c1
+a1.sinkgroups.g1.sinks = near far
+"""
+FAILOVER = """
+a1.sinkgroups.g1.processor.type = failover
+a1.sinkgroups.g1.processor.priority.near = 10
+a1.sinkgroups.g1.processor.priority.far = 5
+a1.sinkgroups.g1.processor.maxpenalty = 300
+"""
+BALANCED = """
+a1.sinkgroups.g1.processor.type = load_balance
+a1.sinkgroups.g1.processor.selector = round_robin
+a1.sinkgroups.g1.processor.backoff = true
+a1.sinkgroups.g1.processor.selector.maxTimeOut = 4000
+"""
+
+
+class Tiers:
+    """An agent with two sinks that send to two servers, each of which may die and return."""
+
+    def __init__(self, directory: Path, processor: str) -> None:
+        self.near, self.far = (HttpTarget(port=port) for port in free_ports(2))
+        text, self._near_runs, self._servers = GROUP + processor, ExitStack(), ExitStack()
+        for name, target in (("near", self.near), ("far", self.far)):
+            text += filled(of(f"a1.sinks.{name}", HTTP_SINK), {"endpoint": target.url})
+        self._text, self._directory = text, directory
+        self.sent: list[bytes] = []
+
+    def __enter__(self) -> Tiers:
+        with self._servers as servers:
+            servers.enter_context(serving(self.far))
+            servers.callback(self._near_runs.close)
+            self.near_lives()
+            self.agent = servers.enter_context(started(self._directory, self._text))
+            self._servers = servers.pop_all()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._servers.close()
+
+    def near_lives(self) -> None:
+        self._near_runs.enter_context(serving(self.near))
+
+    def near_dies(self) -> None:
+        """Nobody listens at its port any more. What it has answered is committed: rows of a
+        delivery that is given up would go to the other server as well.
+        """
+        self.agent.until_counted("sink", "EventDrainSuccessCount", len(self.sent))
+        self._near_runs.close()
+
+    def send(self, count: int) -> list[bytes]:
+        rows = [b"row %d" % (len(self.sent) + i) for i in range(count)]
+        assert send_lines(self.agent.port("in"), rows) == b"OK\n" * count
+        self.sent += rows
+        return rows
+
+    def send_until(self, is_so: Callable[[], bool]) -> None:
+        """Row by row, so that each is a turn of its own."""
+        while not is_so():
+            assert len(self.sent) < 5_000, json.dumps(self.agent.agent.status(), indent=1)
+            self.send(1)
+            self.agent.until(lambda: self.sent[-1] in self.near.bodies + self.far.bodies)
+
+    def judge(self) -> None:
+        """Every row arrived, once: none was under way to a server when it died."""
+        self.agent.drain()
+        assert Counter(self.near.bodies + self.far.bodies) == Counter(self.sent)
+
+
+def test_failover_goes_to_the_next_sink_and_back_when_the_first_returns(tmp_path: Path) -> None:
+    with Tiers(tmp_path, FAILOVER) as tiers:
+        first = tiers.send(50)
+        tiers.agent.until(lambda: set(tiers.near.bodies) == set(first))
+        assert not tiers.far.bodies
+        tiers.near_dies()
+        second = tiers.send(50)
+        tiers.agent.until(lambda: set(tiers.far.bodies) >= set(second))
+        assert len(tiers.near.bodies) == 50
+        tiers.near_lives()
+        tiers.send_until(lambda: len(tiers.near.bodies) > 50)
+        led = len(tiers.far.bodies)
+        third = tiers.send(50)
+        tiers.agent.until(lambda: set(tiers.near.bodies) >= set(third))
+        assert len(tiers.far.bodies) == led
+        tiers.judge()
+
+
+def test_load_balancing_leaves_out_a_dead_sink_until_it_returns(tmp_path: Path) -> None:
+    with Tiers(tmp_path, BALANCED) as tiers:
+        tiers.send_until(lambda: min(len(tiers.near.bodies), len(tiers.far.bodies)) >= 10)
+        assert len(tiers.sent) < 40
+        near = len(tiers.near.bodies)
+        tiers.near_dies()
+        enough = len(tiers.far.bodies) + 16
+        tiers.send_until(lambda: len(tiers.far.bodies) >= enough)
+        assert len(tiers.near.bodies) == near
+        assert 1 <= tiers.agent.count("near", "DeliveryRetryCount") < 7, "not every second turn"
+        tiers.near_lives()
+        tiers.send_until(lambda: len(tiers.near.bodies) > near + 3)
+        tiers.judge()

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, closing
 from http.client import HTTPConnection
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -341,7 +342,8 @@ def test_syslog(
 def serving(found: AgentPlan) -> AbstractContextManager[Listening]:
     """The source of a plan."""
     source = found.sources["r1"]
-    return listening(source.type, **{**source.options, "port": 0})
+    options: dict[str, Any] = {**source.options, "port": 0}
+    return listening(source.type, **options)
 
 
 # -- HTTP ------------------------------------------------------------------------------------------
