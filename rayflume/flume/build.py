@@ -16,7 +16,7 @@ from rayflume.flume.findings import Finding, Place
 from rayflume.flume.names import Severity
 from rayflume.flume.translate import KeyPath
 from rayflume.flume.values import Surroundings
-from rayflume.flume.verdict import HAS_GROUPS, Kept, Verdict
+from rayflume.flume.verdict import Kept, Verdict
 
 if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
@@ -110,7 +110,7 @@ def _value(
             for path, place in kept.places.items():
                 places[(folder, new, *path[2:])] = place
         value[folder] = parts
-    if HAS_GROUPS and verdict.groups:
+    if verdict.groups:
         value["sink_groups"] = {
             name: {
                 "sinks": [names["sinks", s] for s in group.sinks if ("sinks", s) in names],
@@ -212,9 +212,9 @@ def _relined(plan: AgentPlan, known: list[Place]) -> AgentPlan:
             line=known[group.line - 1].line if group.line else 0,
             processor=_part_relined(group.processor, known),
         )
-        for name, group in getattr(plan, "groups", {}).items()
+        for name, group in plan.groups.items()
     }
-    more: dict[str, Any] = {**folders, **({"groups": groups} if HAS_GROUPS else {})}
+    more: dict[str, Any] = {**folders, "groups": groups}
     return replace(plan, **more)
 
 

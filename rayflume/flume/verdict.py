@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rayflume.config import component_of
-from rayflume.config.plan import AgentPlan, PartPlan
+from rayflume.config.plan import PartPlan
 from rayflume.config.wiring import ChecksChannels
 from rayflume.errors import ConfigError
 from rayflume.flume.filters import AgentFilters
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
 
 _COMMENT = re.compile(r"\s(#.*)", re.DOTALL)
-HAS_GROUPS = "groups" in AgentPlan.__dataclass_fields__
-"""Whether plans can hold sink groups. As long as they cannot, a group keeps its agent from running:
-its sinks would compete for rows instead of standing in for each other.
-"""
 
 
 @dataclass
@@ -282,8 +278,6 @@ class Verdict:
                 self.kept["sinks"].pop(sink, None)
         elif group is not None and group.needed:
             self.groups[name] = group
-            if not HAS_GROUPS:
-                told.refuse("", "sink groups are not yet in rayflume")
         self.findings += told.findings
 
     # -- the agent ---------------------------------------------------------------------------------

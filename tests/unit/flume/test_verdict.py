@@ -9,7 +9,6 @@ from flume_tables import BEGIN, flume_file, tables, told
 
 from rayflume.clock import SystemClock
 from rayflume.errors import ConfigError
-from rayflume.flume.verdict import HAS_GROUPS
 
 __all__ = ["tables"]
 pytestmark = pytest.mark.usefixtures("tables")
@@ -237,9 +236,6 @@ def test_a_group_has_the_shape_of_the_yaml(tmp_path: Path) -> None:
         "a1.sinkgroups.g1.processor.maxpenalty = 10000\n"
     )
     reading = flume_file(tmp_path, text).agents["a1"]
-    if not HAS_GROUPS:
-        assert any(one.fatal and "sink groups are not yet" in one.text for one in reading.findings)
-        return
     processor = {"type": "failover", "priority": {"k1": 5}, "max_penalty": "10s"}
     assert reading.value["sink_groups"] == {"g1": {"sinks": ["k1", "k2"], "processor": processor}}
     assert reading.plan is not None

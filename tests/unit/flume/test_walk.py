@@ -21,13 +21,6 @@ from rayflume.config.fields import option_name, parts_in
 from rayflume.flume import names
 from rayflume.flume.names import FlumePart, Prop, Status
 
-PENDING = {
-    "LATER": [
-        "sink_processor default", "sink_processor failover", "sink_processor load_balance",
-        "sink_selector round_robin", "sink_selector random",
-    ],
-}  # fmt: skip
-"""What engineers are still building: nothing is asked of it until its table is there."""
 DESCRIBED = {"80% of the JVM maximum heap", "local time"}
 """Defaults that describe a value instead of being one: a table may leave them out."""
 OF_THE_PLAN = ("agent", "sink_group")
@@ -79,15 +72,12 @@ ALL = components()
 pytestmark = pytest.mark.skipif(
     not ALL, reason="flume-components.yaml is not beside the project; FLUME_COMPONENTS may name it"
 )
-WAITING = {name for of_one in PENDING.values() for name in of_one}
 each = pytest.mark.parametrize("known", ALL, ids=lambda known: known.name)
 
 
 def part_of(known: Known) -> FlumePart:
-    """Its part in the tables; skips while its engineer is building it."""
+    """Its part in the tables."""
     found = known.parts()
-    if known.name in WAITING and not all(found):
-        pytest.skip("an engineer is building it")
     assert found, known.name
     part = found[0]
     assert part is not None, f"{known.name} is in no table"
@@ -96,7 +86,6 @@ def part_of(known: Known) -> FlumePart:
 
 def test_the_list_is_whole() -> None:
     assert len(ALL) > 100
-    assert {known.name for known in ALL} >= WAITING, "a name of PENDING is misspelt"
 
 
 @each
@@ -126,8 +115,6 @@ def test_each_property_is_there_with_its_default(known: Known) -> None:
 
 @each
 def test_each_property_is_honoured_or_refused_with_a_sentence(known: Known) -> None:
-    if known.name in WAITING:
-        pytest.skip("an engineer is building it")
     part, wrong = part_of(known), []
     for one in known.properties:
         prop = part.find(one["name"])
