@@ -88,7 +88,12 @@ def serving(target: HttpTarget | None = None) -> Iterator[HttpTarget]:
         told.gate.set()
         server.shutdown()
         server.server_close()
-        for connection in alive:  # one that is kept open would be served on
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
         thread.join()
+        _cut(alive)
+
+
+def _cut(connections: list[socket.socket]) -> None:
+    """Those that are kept open would be served on."""
+    for connection in connections:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)

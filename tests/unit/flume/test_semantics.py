@@ -23,10 +23,12 @@ from rayflume.batch import EventBatch, Extent
 from rayflume.clock import ManualClock
 from rayflume.component import Context, lookup
 from rayflume.config import AgentPlan, PartPlan, component_of
+from rayflume.config.groups import leaders
 from rayflume.flume.read import plan_of_flume
 from rayflume.interfaces import Share
 from rayflume.metrics import Metrics
 from rayflume.protocols import built
+from rayflume.sink_group import Turn
 from rayflume.sinks.hdfs import Hdfs
 
 NOW_MS = 1_764_158_399_123  # 2025-11-26 11:59:59.123 UTC, a Wednesday
@@ -188,6 +190,7 @@ SELECTORS: list[tuple[str, dict[str, str], str]] = [
     ("", {}, "c1 c2 c3"),
     ("type = replicating", {"state": "CZ"}, "c1 c2 c3"),
     ("type = REPLICATING\noptional = c3 c1", {}, "c2 (c1) (c3)"),
+    ("optional = c3", {}, "c1 c2 (c3)"),
     (ROUTES, {"state": "CZ"}, "c1"),
     (ROUTES, {"state": "US"}, "c2 c3"),
     (ROUTES, {"state": "10.0.0.1"}, "c3"),
@@ -232,6 +235,47 @@ def test_load_balancing_gives_each_event_to_one_channel(tmp_path: Path, policy: 
     assert sorted(chain.from_iterable(bodies)) == sorted(body for body, _ in events)
     sizes = [len(one) for one in bodies]
     assert sizes == [100, 100, 100] if policy != "policy = random" else min(sizes) > 50
+
+
+# -- sink processors -------------------------------------------------------------------------------
+
+FIRST = "sinks = k1 k2\nprocessor.type = failover\nprocessor.priority.k1 = 5"
+BALANCED = "sinks = k1 k2\nprocessor.type = load_balance"
+PROCESSORS: list[tuple[str, str, str]] = [
+    (f"{FIRST}\nprocessor.priority.k2 = 10", "0 1 2", "k2 k2 k2"),
+    (f"{FIRST}\nprocessor.priority.k2 = -1", "0 1 2", "k1 k1 k1"),
+    (f"{FIRST}\nprocessor.priority.k2 = 10", "0! 0 1999 2000 2001", "k2 k1 k1 k2 k2"),
+    (f"{FIRST}\nprocessor.priority.k2 = 10", "0! 2000! 5999 6000", "k2 k2 k1 k2"),
+    (f"{FIRST}\nprocessor.priority.k2 = 10\nprocessor.maxpenalty = 3000",
+     "0! 2000! 4999 5000", "k2 k2 k1 k2"),
+    (f"{FIRST}\nprocessor.priority.k2 = 10", "0! 0! 1000 2000", "k2 k1 - k2"),
+    (BALANCED, "0 1 2", "k1 k2 k1"),
+    (BALANCED.replace("load", "LOAD"), "0! 1 2! 3", "k1 k2 k1 k2"),
+    (f"{BALANCED}\nprocessor.selector = ROUND_ROBIN\nprocessor.backoff = true",
+     "0! 1 1999 2000", "k1 k2 k2 k1"),
+    (f"{BALANCED}\nprocessor.backoff = true\nprocessor.selector.maxTimeOut = 500",
+     "0! 1 499 500", "k1 k2 k2 k1"),
+]  # fmt: skip
+"""Properties of a group; when a sink may take, `!` if it fails to deliver; which one it is."""
+
+
+@pytest.mark.parametrize(("text", "times", "sinks"), PROCESSORS)
+def test_sink_processors(tmp_path: Path, text: str, times: str, sinks: str) -> None:
+    found = plan(tmp_path, "sinkgroups.g1", text, "a1.sinkgroups = g1\na1.sinks.k2.channel = c1")
+    [(members, processor)] = leaders(found, "c1")
+    took = []
+    for step in times.split():
+        now_ms = int(step.rstrip("!"))
+        turns = {name: processor.turn(name, members, now_ms) for name in members}
+        may = [name for name, turn in turns.items() if turn in (Turn.TAKE, Turn.TRIAL)]
+        took += may or ["-"]
+        for name in may:
+            processor.took(name, True, now_ms)
+            if step.endswith("!"):
+                processor.failed(name, now_ms)
+            else:
+                processor.delivered(name)
+    assert " ".join(took) == sinks
 
 
 # -- path escapes ----------------------------------------------------------------------------------
