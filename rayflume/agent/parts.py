@@ -331,7 +331,7 @@ class ChannelPart:
         }
         if self._health.state == "running":
             try:
-                state = self.channel.state()
+                state, prepared = self.channel.state(), self._prepared_sinks()
             except RayflumeError as error:
                 return status | {"state": "waiting", "last_error": describe(error)}
             status["detail"] = {
@@ -341,7 +341,7 @@ class ChannelPart:
                 "bytes": state.bytes,
                 "fill_percent": state.fill_percent,
                 "degraded": list(state.degraded),
-                "prepared_sinks": self._prepared_sinks(),
+                "prepared_sinks": prepared,
             }
             if state.degraded:
                 status["last_error"] = f"degraded: {state.degraded[0]}"

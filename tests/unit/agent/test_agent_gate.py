@@ -10,7 +10,10 @@ from fakes import bodies_of, context, journaled, manifest_of, manual, numbers, p
 from reload_agent import until
 
 from rayflume.agent.gate import SILENT_MS, Gates
+from rayflume.agent.parts import ChannelPart
 from rayflume.channels._journaled import JournaledChannel
+from rayflume.component import lookup
+from rayflume.errors import ChannelClosed
 from rayflume.interfaces import Taken
 from rayflume.journal.disk import MemoryDisk
 from rayflume.sink_processors.failover import FailoverProcessor
@@ -155,7 +158,7 @@ def test_a_sink_that_waits_gets_its_turn_when_the_other_has_taken(tmp_path: Path
     for number in range(20):
         until(lambda: min(gate._asking["a"], gate._asking["b"]) == 1)
         put_numbers(channel, number, number + 1)
-        until(lambda number=number: len(got["a"]) + len(got["b"]) > number)  # type: ignore[misc]
+        until(lambda number=number: len(got["a"]) + len(got["b"]) > number)
     enough.set()
     for thread in threads:
         thread.join(30)
@@ -174,3 +177,20 @@ def test_other_groups_take_effect_at_once(failover: Owner) -> None:
     assert failover.rows("b") == []
     failover.gates.lead([(("a", "b"), FailoverProcessor(("b", "a"), 30_000))])
     assert failover.rows("b") == numbers(0, 5)
+
+
+def test_a_channel_that_closes_while_it_is_asked_is_waiting_and_not_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 5225 of the simulation: another process opened the journal between two questions."""
+    around, _ = manual(tmp_path)
+    part = ChannelPart(lookup("channel", "memory")(), around)
+    part.start()
+    until(lambda: part.status()["state"] == "running")
+
+    def closed() -> list[str]:
+        raise ChannelClosed("another process has opened the journal")
+
+    monkeypatch.setattr(part.channel, "prepared_sinks", closed)
+    assert part.status()["state"] == "waiting"
+    part.stop()
