@@ -1,5 +1,4 @@
-"""Calls the flow at its own pace: waits, backs off, drains, stops. The one owner of sleeping; no
-Ray in here.
+"""Calls the flow at its own pace: waits, backs off, drains, stops. Owns all sleeping; has no Ray.
 
 A runner owns its threads. `status` never blocks on them. A part that fails for good (errors.Fatal)
 stays `failed` until an operator acts; what is a bug is `crashed`, and whoever watches starts the
@@ -158,6 +157,7 @@ class Runner:
                 self._back_off(tries)
                 tries += 1
             else:
+                self.health.last_error = None if tries else self.health.last_error
                 return True
         return False
 

@@ -154,7 +154,8 @@ class SinkRunner(Runner):
                 self._back_off(tries)
                 tries += 1
                 continue
-            tries = 0
+            if tries:
+                self.health.last_error, tries = None, 0
             if status is flow.Status.DRAINED:
                 self._pause(100)
         if closing is not None:

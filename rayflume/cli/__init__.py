@@ -34,6 +34,8 @@ Check a configuration:  rayflume validate conf/clickstream.yaml
 Run it until all is read:  rayflume run conf/clickstream.yaml --until-drained
 
 See what a part can do:  rayflume components parquet
+
+Run an agent of Apache Flume:  rayflume run flume.conf --agent a1
 """
 _UsageError = typer.BadParameter.__mro__[1]  # typer brings its own click and does not export it
 

@@ -59,10 +59,13 @@ def _show(findings: list[Finding], plans: list[AgentPlan], wrong: list[Finding])
     if findings:
         say("")
     for plan in plans if not wrong else ():
-        show(plan, guarantees(plan))
+        whole = not any(one.dropped for one in findings if one.agent == plan.agent)
+        show(plan, guarantees(plan), whole=whole)
         say("")
     words = [f"{count} {name}{'s' if count != 1 else ''}" for name, count in counts.items()]
-    verdict = "cannot run as it is" if wrong else "runs"
+    without = ", ".join(dict.fromkeys(one.dropped for one in findings if one.dropped))
+    runs = f"runs without {without}" if without else "runs"
+    verdict = "cannot run as it is" if wrong else runs
     say(f"{', '.join(words)}: {verdict}", "bold red" if wrong else "bold green")
 
 

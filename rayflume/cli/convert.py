@@ -33,6 +33,8 @@ def convert(
     Flume); what can be converted is printed nevertheless.
 
     Example:  rayflume convert flume.conf --agent a1 > a1.yaml
+
+    Example:  rayflume convert base.conf -f site.conf -D region=eu
     """
     from rayflume.flume.grammar import is_flume
     from rayflume.flume.read import findings_of, refused

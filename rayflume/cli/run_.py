@@ -52,7 +52,10 @@ Grace = Annotated[
 ]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error", "critical"],
-    typer.Option("--log-level", help="Log lines on stderr from this level on."),
+    typer.Option(
+        "--log-level",
+        help="Log lines on stderr from this level on; rows of a logger sink always.",
+    ),
 ]
 
 
@@ -97,7 +100,11 @@ def run(
     changed file is checked and applied as `rayflume apply` does; a bad one is refused, and the plan
     before goes on.
 
+    Of a Flume file Flume's defaults hold; what Flume would drop is dropped, and told at the start.
+
     Example:  rayflume run conf/clickstream.yaml --until-drained
+
+    Example:  rayflume run flume.conf --agent a1
     """
     if inline and (address or new_journal):
         raise typer.BadParameter("--inline has no cluster: leave out --address and --new-journal")
@@ -135,7 +142,10 @@ def _on_ray(
     from rayflume.agent import cluster
     from rayflume.agent.placement import alive_nodes
 
-    cluster.connect(address, modules=plan.modules() if address else ())
+    modules = plan.modules() if address else ()
+    # Rows of a logger sink are to be seen; they are log lines of the process that has the sink.
+    logs = any(sink.type == "logger" for sink in plan.sinks.values())
+    cluster.connect(address, log_to_driver=logs, modules=modules)
     try:
         if address is not None and len(alive_nodes()) == 1:
             refuse_host(plan)

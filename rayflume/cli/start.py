@@ -53,6 +53,8 @@ def start(
     Local paths must not be relative, for the parts run wherever Ray places them.
 
     Example:  rayflume start conf/clickstream.yaml --address 10.0.0.1:6379
+
+    Example:  rayflume start flume.conf --agent a1
     """
     from rayflume.agent.paths import refuse_relative
 

@@ -52,6 +52,8 @@ def validate(
     could not run, or with --strict.
 
     Example:  rayflume validate conf/clickstream.yaml
+
+    Example:  rayflume validate flume.conf --agent a1 --strict
     """
     from rayflume.config import check_host, guarantees, load
     from rayflume.flume.grammar import is_flume
@@ -102,13 +104,19 @@ def plan_as_json(plan: AgentPlan, paths: list[PathGuarantee]) -> dict[str, objec
     }
 
 
-def show(plan: AgentPlan, paths: list[PathGuarantee]) -> None:
-    """Print the parts of a plan and what it promises."""
-    say(f"OK: {plan.file} is a valid configuration of the agent {plan.agent}", "bold green")
+def show(plan: AgentPlan, paths: list[PathGuarantee], *, whole: bool = True) -> None:
+    """Print the parts of a plan and what it promises. Not `whole`: without parts of its file."""
+    if whole:
+        say(f"OK: {plan.file} is a valid configuration of the agent {plan.agent}", "bold green")
+    else:
+        say(f"what is left of the agent {plan.agent} of {plan.file}:", "bold yellow")
     say("")
     rows = [[p.name, p.kind, p.type, _to(p), placed(p), str(p.line)] for p in plan.parts()]
     table(["part", "kind", "type", "channel", "runs", "line"], rows)
     say("")
+    if not paths:
+        say("no row can come from a source to a sink", "yellow")
+        return
     table(
         ["path", "guarantee", "because"],
         [[f"{p.source} > {p.channel} > {p.sink}", words(p.level), p.reason] for p in paths],

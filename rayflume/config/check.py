@@ -122,7 +122,10 @@ def _chosen(
         raise _failed([f"{file}: is empty; write `agent:`, `sources:`, `channels:`, `sinks:`"])
     for one in found:
         if not isinstance(one.value, dict):
-            text = "must be a mapping with `agent:`, `sources:`, `channels:` and `sinks:`"
+            text = (
+                "must be a mapping with `agent:`, `sources:`, `channels:` and `sinks:` "
+                "(or a Flume file, in which `NAME.sources = ...` lists the sources of an agent)"
+            )
             raise _failed([f"{file}:{one.line}: {text}"])
     names = [
         str(resolved_text(one.value.get("agent"), environ) or "")

@@ -16,6 +16,7 @@ from rayflume.errors import ConfigError
 from rayflume.flume import names
 from rayflume.flume.names import FlumePart, Prop
 from rayflume.flume.readers import Reader, commas, text, words
+from rayflume.own_parts import how_to_map
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -47,10 +48,20 @@ def own_part(kind: str, type_name: str, classes: Mapping[str, str]) -> FlumePart
         return None
     wanted = _KINDS.get(kind, kind)
     if wanted not in FOLDERS:
-        spoken = kind.replace("_", " ")
-        raise ConfigError(f"a {spoken} of one's own is not possible: {type_name} cannot be mapped")
+        raise ConfigError(f"{type_name} cannot be mapped: {what_instead(kind, type_name)}")
     cls = component.lookup(wanted, python)
     return FlumePart(kind, (), type_name, python, tuple(_properties(cls)))
+
+
+def what_instead(kind: str, java_class: str) -> str:
+    """What to do about a Java class of a user's own."""
+    if _KINDS.get(kind, kind) in FOLDERS:
+        return how_to_map(java_class)
+    spoken = kind.replace("_", " ")
+    return (
+        f"a Java class cannot run here, and a {spoken} of one's own is not possible; write the "
+        "part that names it in Python (docs/own-parts.md), and map that"
+    )
 
 
 def is_own(java_class: str) -> bool:

@@ -15,11 +15,10 @@ from rayflume.flume import names
 from rayflume.flume.defaults import pruned
 from rayflume.flume.findings import Finding, Place
 from rayflume.flume.names import COMMON, FlumePart, Prop, Remark, Severity, Status
-from rayflume.flume.own import is_own, own_part
+from rayflume.flume.own import is_own, own_part, what_instead
 from rayflume.flume.readers import text as as_text
 from rayflume.flume.sections import meant, nearest_of
 from rayflume.flume.values import Value, literal
-from rayflume.own_parts import how_to_map
 
 if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
@@ -85,7 +84,7 @@ class Translation:
         if part is None and is_own(type_name):
             self.refuse(
                 name,
-                f"{type_name} is a Java class of your own; {how_to_map(type_name)}",
+                f"{type_name} is a Java class of your own; {what_instead(kind, type_name)}",
                 at,
             )
             return None
@@ -104,8 +103,9 @@ class Translation:
                 self.drop(name, f"{text}; {self.where} is dropped, {_AS_FLUME}", at)
             return None
         if part.status is not Status.DONE:
-            how = "not in" if part.status is Status.NEVER else "not yet in"
-            self.refuse(name, f"the {spoken} {part.name} is {how} rayflume: {part.why}", at)
+            how = " is not in" if part.status is Status.NEVER else " is not yet in"
+            how = "" if " is not yet in rayflume; " in part.why else f"{how} rayflume"
+            self.refuse(name, f"the {spoken} {part.name}{how}: {part.why}", at)
         return part
 
     def options(

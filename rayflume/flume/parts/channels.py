@@ -30,6 +30,7 @@ _NO_STORE = (
     "keys/k1 32`) and use `encryption: {active_key: k1, key_files: {k1: keys/k1}}` in YAML "
     "(`rayflume convert` writes the rest); drain the old channel with Flume"
 )
+_OF_STORE = "belongs to the JCEKS key store, which only Java reads; see `encryption.activeKey`"
 
 
 def _journal(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
@@ -104,11 +105,11 @@ _FILES = (
         "encryption.keyProvider",
         severity=_NOTE,
     ),
-    Prop("encryption.keyProvider", why=_NO_STORE, severity=_ERROR),
-    Prop("encryption.keyProvider.keyStoreFile", why=_NO_STORE, severity=_ERROR),
-    Prop("encryption.keyProvider.keyStorePasswordFile", why=_NO_STORE, severity=_ERROR),
-    Prop("encryption.keyProvider.keys", why=_NO_STORE, severity=_ERROR),
-    Prop("encryption.keyProvider.keys.<alias>.passwordFile", why=_NO_STORE, severity=_ERROR),
+    Prop("encryption.keyProvider", why=_OF_STORE, severity=_ERROR),
+    Prop("encryption.keyProvider.keyStoreFile", why=_OF_STORE, severity=_ERROR),
+    Prop("encryption.keyProvider.keyStorePasswordFile", why=_OF_STORE, severity=_ERROR),
+    Prop("encryption.keyProvider.keys", why=_OF_STORE, severity=_ERROR),
+    Prop("encryption.keyProvider.keys.<alias>.passwordFile", why=_OF_STORE, severity=_ERROR),
 )
 _WAITS = "a source waits until the channel has room and loses nothing; remove it"
 _IN_CACHE = (

@@ -283,7 +283,6 @@ _HDFS = (
         "SequenceFile",
         "file_type",
         one_of({name: name for name in _FILE_TYPES}),
-        why="Parquet is rayflume's own, beside Flume's three",
     ),
     Prop("hdfs.maxOpenFiles", "5000", "max_open_files", whole),
     Prop(

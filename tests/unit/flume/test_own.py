@@ -14,7 +14,7 @@ from rayflume.config.java_classes import parse_maps
 from rayflume.flume.findings import Finding
 from rayflume.flume.names import Severity
 from rayflume.flume.own import unused
-from rayflume.flume.read import FlumeFile, read_flume
+from rayflume.flume.read import FlumeFile, read_flume, surroundings
 from rayflume.flume.values import Surroundings
 
 Captured = pytest.CaptureFixture[str]
@@ -231,3 +231,20 @@ def test_it_runs(folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
     maps += ["--map", "com.example.Feed=bank_parts.Feed", "--inline", "--until-drained"]
     assert run(["run", "flume.conf", *maps]) == 0
     assert "a: drained" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("classes", [(), ("com.example.Handler=rayflume.sources.seq.Seq",)])
+def test_what_cannot_be_written_in_python_is_not_said_to_be(
+    classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    """No `--map` is proposed for kinds of which there are no parts of one's own."""
+    path = tmp_path / "f.properties"
+    path.write_text(
+        "a.sources=r\na.channels=c\na.sources.r.type=http\na.sources.r.port=0\n"
+        "a.sources.r.handler=com.example.Handler\na.sources.r.channels=c\n"
+        "a.channels.c.type=memory\n"
+    )
+    file = read_flume([path], surroundings({}, (), parse_maps(classes)))
+    [fatal] = [one for one in file.findings if one.fatal]
+    assert "write the part that names it in Python (docs/own-parts.md), and map that" in fatal.text
+    assert "--map" not in fatal.text
