@@ -136,6 +136,16 @@ class Runner:
         """Longer each time, and never as long as others that failed at the same moment."""
         self._pause(BACKOFF_MS[min(tries, len(BACKOFF_MS) - 1)] * random.uniform(0.5, 1.5))
 
+    def _up(self, step: Callable[[], None]) -> bool:
+        """Start by `step`; then the part is `running`, and what kept it from that is over. False
+        when stopped before that.
+        """
+        if not self._retry(step):
+            return False
+        self.health.last_error = None
+        self.health.state = "running"
+        return True
+
     def _retry(self, step: Callable[[], None]) -> bool:
         """Call `step` until it does not ask for a retry; False when stopped before that."""
         tries = 0
@@ -198,9 +208,8 @@ class SourceRunner(Runner):
         return self._source.describe()
 
     def _run(self) -> None:
-        if not self._retry(self._begin):
+        if not self._up(self._begin):
             return
-        self.health.state = "running"
         putter = self._threads.pool(f"{self.name}-put")
         try:
             self._loop(putter)
@@ -332,9 +341,8 @@ class ServerRunner(Runner):
         return self._source.describe()
 
     def _run(self) -> None:
-        if not self._retry(self._begin):
+        if not self._up(self._begin):
             return
-        self.health.state = "running"
         try:
             while not self._stopping.is_set():
                 if self._draining.is_set() and self.health.state == "running":

@@ -76,9 +76,8 @@ class SinkRunner(Runner):
                 self._channel.wake(self._lane.holder)
 
     def _run(self) -> None:
-        if not self._retry(self._open):
+        if not self._up(self._open):
             return
-        self.health.state = "running"
         heart = self._threads.start(f"{self.name}-heart", self._beat)
         closer = self._threads.pool(f"{self.name}-close")
         self._lane.reader = self._threads.pool(f"{self.name}-read")

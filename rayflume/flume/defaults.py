@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 KeyPath = tuple[str | int, ...]
 _OF_PLAN = ("interceptors", "selector")
-"""Keys beside the options that belong to the plan and not to the class of the part."""
+"""Keys of a source beside its options, which belong to the plan and not to its class."""
 
 
 def pruned(
@@ -36,7 +36,8 @@ def pruned(
         return options
     try:
         cls = lookup(kind, type_name)
-        wanted = _model(cls, options, environ)
+        beside = _OF_PLAN if kind == "source" else ()
+        wanted = _model(cls, options, environ, beside)
     except (ConfigError, ValidationError):
         return options
     kept = copy.deepcopy(options)
@@ -45,7 +46,7 @@ def pruned(
         if not _removed(tried, path):
             continue
         try:
-            if _model(cls, tried, environ) == wanted:
+            if _model(cls, tried, environ, beside) == wanted:
                 kept = tried
         except ValidationError:
             continue
@@ -53,9 +54,12 @@ def pruned(
 
 
 def _model(
-    cls: type[Component], options: Mapping[str, Json], environ: Mapping[str, str]
+    cls: type[Component],
+    options: Mapping[str, Json],
+    environ: Mapping[str, str],
+    beside: Sequence[str],
 ) -> Component:
-    own = {name: value for name, value in options.items() if name not in _OF_PLAN}
+    own = {name: value for name, value in options.items() if name not in beside}
     return cls.model_validate(resolve(own, environ))
 
 
