@@ -26,6 +26,7 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 
 from bench.experiments._feed import Feed, now_us
+from bench.senders import lines
 
 _HEAD_END = b"\r\n\r\n"
 _CHUNKED, _NO_CHUNK = b"Transfer-Encoding: chunked", b"0\r\n\r\n"
@@ -75,10 +76,13 @@ def bodies(count: int, rows: int) -> list[bytes]:
     return made
 
 
-def as_json(ndjson: bytes) -> bytes:
-    """The same events as Flume's JSON list."""
-    lines = ndjson.decode().splitlines()
-    return json.dumps([{"headers": {}, "body": line} for line in lines]).encode()
+def json_lists(count: int, rows: int) -> list[bytes]:
+    """Bodies of `rows` events of 200 bytes each, as Flume's handler takes them."""
+    texts = [line.decode().rstrip("\n") for line in lines("plain", 200, count * rows)]
+    return [
+        json.dumps([{"headers": {}, "body": text} for text in texts[at : at + rows]]).encode()
+        for at in range(0, len(texts), rows)
+    ]
 
 
 class _Load:
@@ -87,11 +91,13 @@ class _Load:
     def __init__(self, wanted: Wanted) -> None:
         self.done = Done()
         self._wanted = wanted
-        made, path = bodies(16, wanted.rows), "/ndjson"
+        made, path = bodies, "/ndjson"
         if wanted.form == "json":
-            made, path = [as_json(body) for body in made], "/"
+            made, path = json_lists, "/"
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
-        self._requests = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in made]
+        self._requests = [
+            f"{head}{len(body)}\r\n\r\n".encode() + body for body in made(16, wanted.rows)
+        ]
         self._due: deque[float] = deque()
         self._free: list[_Connection] = []
         self._begin = 0.0

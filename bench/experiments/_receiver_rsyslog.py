@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.experiments._receivers import MEMORY, GrowingFile, can_connect, free_ports
+from bench.experiments._receivers import MEMORY, GrowingFile, Inlet, can_connect, free_ports
 
 START_S = 20.0
 END_S = 20.0
@@ -35,7 +35,7 @@ class Rsyslog:
     """See Receiver."""
 
     name: str = "rsyslog"
-    takes: frozenset[tuple[str, str]] = frozenset({("syslogtcp", MEMORY), ("syslogudp", MEMORY)})
+    inlets: tuple[Inlet, ...] = (("syslogtcp", MEMORY), ("syslogudp", MEMORY))
     note: str = "its queue is in memory; it writes the messages as they came into a file of text"
     _folder: Path = Path()
     _ports: dict[str, int] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Rsyslog:
             return "no rsyslogd (Debian's package rsyslog)"
         return ""
 
-    def start(self, folder: Path, channel: str) -> None:
+    def start(self, folder: Path) -> None:
         self._folder, self._text = folder, GrowingFile(folder / "text")
         ports = self._ports = free_ports(["syslogtcp", "syslogudp"])
         conf, log = folder / "rsyslog.conf", folder / "rsyslog.log"
@@ -70,10 +70,10 @@ class Rsyslog:
             raise RsyslogFailed(f"it has ended: {log.read_text(errors='replace')}")
         return self._process
 
-    def port(self, source: str) -> int:
-        return self._ports[source]
+    def port(self, inlet: Inlet) -> int:
+        return self._ports[inlet[0]]
 
-    def arrived(self) -> int:
+    def arrived(self, channel: str) -> int:
         self._check()
         return self._text.lines() if self._text is not None else 0
 

@@ -5,33 +5,45 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 MEMORY, FILE = "memory", "file"
 """Kinds of channel: a memory channel into a null sink, a file channel into files."""
+INLETS = (
+    ("netcat", MEMORY), ("syslogtcp", MEMORY), ("syslogudp", MEMORY),
+    ("netcat", FILE), ("syslogtcp", FILE), ("http", FILE),
+)  # fmt: skip
+"""All that are measured."""
+
+
+Inlet: TypeAlias = tuple[str, str]
+"""A source by its type and the kind of channel behind it."""
 
 
 class Receiver(Protocol):
-    """One program; all methods block. It serves one kind of channel from `start` to `stop`.
+    """One program, from `start` to `stop`. All methods block.
 
-    `takes`: the (source, channel) pairs it can be measured with; `note`: what differs from
-    rayflume, for the report.
+    `inlets`: where it can be measured; `note`: what differs from rayflume, for the report.
     """
 
     name: str
-    takes: frozenset[tuple[str, str]]
+    inlets: tuple[Inlet, ...]
     note: str
 
     def missing(self) -> str:
         """What this machine lacks to run it; "" when nothing. May fetch what it can."""
 
-    def start(self, folder: Path, channel: str) -> None:
-        """Listen on loopback, with all that is kept below `folder`. Raises on failure."""
+    def start(self, folder: Path) -> None:
+        """Listen at all inlets on loopback, with all that is kept below `folder`. Raises on
+        failure.
+        """
 
-    def port(self, source: str) -> int: ...
+    def port(self, inlet: Inlet) -> int: ...
 
-    def arrived(self) -> int:
-        """Events that have come through since `start`. Raises when it has ended."""
+    def arrived(self, channel: str) -> int:
+        """Events that have come through this kind of channel since `start`. Raises when the program
+        has ended.
+        """
 
     def settled(self) -> bool:
         """Whether nothing of what has come through waits in it any more."""
@@ -41,6 +53,11 @@ class Receiver(Protocol):
 
     def stop(self) -> None:
         """End all its processes. Does nothing a second time."""
+
+
+def part_name(inlet: Inlet) -> str:
+    """Of the source of an inlet, where sources have names."""
+    return "_".join(inlet)
 
 
 def free_ports(names: Iterable[str]) -> dict[str, int]:

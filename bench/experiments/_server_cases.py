@@ -9,7 +9,7 @@ from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from bench.experiments._load import Wanted, load
-from bench.experiments._receivers import FILE, MEMORY
+from bench.experiments._receivers import FILE, MEMORY, Inlet
 from bench.senders import Sent as SentLines
 
 SIZE = 200
@@ -29,7 +29,6 @@ class Amounts:
     connections: int
     clients: int
     rows: int
-    large_clients: int
 
     def of(self, events: int, seconds: float | None = None) -> Amounts:
         return replace(self, events=events, seconds=self.seconds if seconds is None else seconds)
@@ -52,11 +51,14 @@ class Case:
     """
 
     title: str
-    source: str
-    channel: str
+    inlet: Inlet
     kind: str = "plain"
     size: str = ""
     only: str = ""
+
+    @property
+    def source(self) -> str:
+        return self.inlet[0]
 
     @property
     def reliable(self) -> bool:
@@ -68,8 +70,8 @@ class Case:
         """Whether a number of events is sent, and not for some seconds."""
         return self.source in ("netcat", "syslogtcp")
 
-    def is_for(self, program: str, takes: Container[tuple[str, str]]) -> bool:
-        return (self.source, self.channel) in takes and self.only in ("", program)
+    def is_for(self, program: str, inlets: Container[Inlet]) -> bool:
+        return self.inlet in inlets and self.only in ("", program)
 
     def rows(self, many: int) -> int:
         """Events of a request; 0: there are no requests."""
@@ -83,23 +85,22 @@ class Case:
         return Sent(sent.events, sent.bytes, sent.began, sent.seconds)
 
     def _send_requests(self, port: int, amounts: Amounts) -> Sent:
-        clients = amounts.clients if self.size == "one" else amounts.large_clients
         rows = self.rows(amounts.rows)
-        done = load(Wanted(port, 0, amounts.seconds, rows, clients, self.kind))
+        done = load(Wanted(port, 0, amounts.seconds, rows, amounts.clients, self.kind))
         if done.refused:
             raise RuntimeError(f"{self.title}: {done.refused:,} requests were refused")
         return Sent(done.answered * rows, done.bytes, done.began, done.seconds)
 
 
 CASES = (
-    Case("netcat, memory", "netcat", MEMORY),
-    Case("syslogtcp, memory", "syslogtcp", MEMORY, "rfc3164"),
-    Case("syslogudp, memory", "syslogudp", MEMORY, "rfc3164"),
-    Case("netcat, file", "netcat", FILE),
-    Case("syslogtcp, file", "syslogtcp", FILE, "rfc3164"),
-    Case("http, one event a request, file", "http", FILE, "json", "one"),
-    Case("http, JSON lists, file", "http", FILE, "json", "many"),
-    Case("http, NDJSON, file", "http", FILE, "ndjson", "many", only="rayflume"),
+    Case("netcat, memory", ("netcat", MEMORY)),
+    Case("syslogtcp, memory", ("syslogtcp", MEMORY), "rfc3164"),
+    Case("syslogudp, memory", ("syslogudp", MEMORY), "rfc3164"),
+    Case("netcat, file", ("netcat", FILE)),
+    Case("syslogtcp, file", ("syslogtcp", FILE), "rfc3164"),
+    Case("http, one event a request, file", ("http", FILE), "json", "one"),
+    Case("http, JSON lists, file", ("http", FILE), "json", "many"),
+    Case("http, NDJSON, file", ("http", FILE), "ndjson", "many", only="rayflume"),
 )
 
 

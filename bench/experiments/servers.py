@@ -5,13 +5,13 @@ rsyslog, each with the same senders, which share the cores.
 
 From the first byte sent until the last event has come through: out of the null sink behind a
 memory channel, or visible in a file behind a file channel. Each program runs by itself, warm: runs
-before grow until one takes a second, and its rate says how many events are sent. A turn is a
-start of every program; the order goes round.
+before grow until one takes half a second and is not much faster than the one before (a JVM needs
+some); its rate says how many events are sent. A turn is a start of every program; the order goes
+round.
 """
 
 from __future__ import annotations
 
-import itertools
 import statistics
 import threading
 import time
@@ -23,8 +23,8 @@ from pathlib import Path
 from bench.experiments import _receiver_flume, _receiver_rayflume, _receiver_rsyslog
 from bench.experiments._agent import fresh
 from bench.experiments._processes import machine, used
-from bench.experiments._receivers import FILE, MEMORY, Receiver
-from bench.experiments._server_cases import CASES, Amounts, Case, Sent
+from bench.experiments._receivers import Receiver
+from bench.experiments._server_cases import CASES, Amounts, Case
 from bench.experiments._standalone import DATA, say, standalone
 from bench.table import Table
 from bench.usage import cpu_seconds
@@ -36,7 +36,7 @@ PROGRAMS: dict[str, Callable[[], Receiver]] = {
     "rsyslog": _receiver_rsyslog.Rsyslog,
 }
 RAYFLUME = "rayflume"
-WARM_S = 1.0
+WARM_S, WARM_MAX_S, STEADY = 0.5, 5.0, 1.25
 FIRST_EVENTS, GROWTH = 2_000, 8
 EVENTS_MAX = 3_000_000
 LOOK_S, LOOK_LAST_S = 0.5, 0.02
@@ -50,8 +50,7 @@ Row = tuple[str | float | int | None, ...]
 @dataclass(frozen=True)
 class Options:
     """`seconds`: about how long is sent in a run; `rate`: datagrams a second; `cases`: titles, or
-    how they begin; `clients`, `large_clients`: connections with requests of one event, and of
-    `rows`.
+    how they begin; `clients`: connections with requests, `rows`: of a large one.
     """
 
     seconds: float = 2
@@ -62,7 +61,6 @@ class Options:
     connections: int = 4
     clients: int = 64
     rows: int = 1_000
-    large_clients: int = 64
     data: str = str(DATA)
 
 
@@ -127,29 +125,26 @@ class _Bench:
         self._options = options
         self._known: dict[tuple[str, str], int] = {}
         self._amounts = Amounts(
-            0, options.seconds, options.rate, options.connections, options.clients,
-            options.rows, options.large_clients,
-        )  # fmt: skip
+            0, options.seconds, options.rate, options.connections, options.clients, options.rows
+        )
         self.measured: list[Measured] = []
 
     def turn(self, receiver: Receiver) -> None:
-        for channel in (MEMORY, FILE):
-            cases = [
-                case
-                for case in CASES
-                if case.channel == channel
-                and case.is_for(receiver.name, receiver.takes)
-                and case.title.startswith(self._options.cases)
-            ]
-            if not cases:
-                continue
-            with fresh(Path(self._options.data) / "servers") as folder:
-                try:
-                    receiver.start(folder, channel)
-                    for case in cases:
-                        self._take(receiver, case)
-                finally:
-                    receiver.stop()
+        """Start it, run all its cases, stop it."""
+        cases = [
+            case
+            for case in CASES
+            if case.is_for(receiver.name, receiver.inlets)
+            and case.title.startswith(self._options.cases)
+        ]
+        with fresh(Path(self._options.data) / "servers") as folder:
+            try:
+                receiver.start(folder)
+                for case in cases:
+                    self._take(receiver, case)
+                _settle(receiver)
+            finally:
+                receiver.stop()
 
     def _take(self, receiver: Receiver, case: Case) -> None:
         self._warm(receiver, case)
@@ -158,7 +153,6 @@ class _Bench:
         if receiver.name == RAYFLUME and done.lost and case.reliable:
             raise RuntimeError(f"{case.title}: {done.lost:,} of {done.events:,} events are lost")
         self.measured.append(done)
-        self._settle(receiver)
         say(
             f"servers: {case.title}: {receiver.name}: {done.rate:,.0f} events/s,"
             f" {done.arrived:,} of {done.events:,} in {done.seconds:.2f} s"
@@ -169,35 +163,38 @@ class _Bench:
         return min(EVENTS_MAX, max(FIRST_EVENTS, int(known * seconds)))
 
     def _warm(self, receiver: Receiver, case: Case) -> None:
-        events = self._events(receiver, case, WARM_S)
-        for number in itertools.count():
+        events, begin, before = self._events(receiver, case, WARM_S), time.perf_counter(), 0.0
+        while True:
             done = measure(receiver, case, self._amounts.of(events, WARM_S))
-            self._settle(receiver)
-            self._known[receiver.name, case.title] = int(done.arrived / done.sender_seconds)
-            enough = done.sender_seconds >= WARM_S or events >= EVENTS_MAX
-            # The first run of a JVM says little.
-            if number and enough or not case.counted:
+            rate = done.arrived / done.sender_seconds
+            self._known[receiver.name, case.title] = int(rate)
+            enough = done.sender_seconds >= WARM_S or events >= EVENTS_MAX or not case.counted
+            if enough and (rate < STEADY * before or time.perf_counter() - begin > WARM_MAX_S):
                 return
+            before = rate
             events = events if enough else min(EVENTS_MAX, GROWTH * events)
 
-    def _settle(self, receiver: Receiver) -> None:
-        deadline = time.perf_counter() + SETTLE_S
-        while not receiver.settled():
-            if time.perf_counter() > deadline:
-                raise TimeoutError(f"events still wait after {SETTLE_S:.0f} s")
-            threading.Event().wait(LOOK_S)
+
+def _settle(receiver: Receiver) -> None:
+    """Until all that came in has gone out."""
+    deadline = time.perf_counter() + SETTLE_S
+    while not receiver.settled():
+        if time.perf_counter() > deadline:
+            raise TimeoutError(f"events still wait after {SETTLE_S:.0f} s")
+        threading.Event().wait(LOOK_S)
 
 
 def measure(receiver: Receiver, case: Case, amounts: Amounts) -> Measured:
     """Send, and wait until all has come through or nothing more comes. Blocks."""
-    before, pids = receiver.arrived(), list(receiver.pids())
-    port, cpu = receiver.port(case.source), cpu_seconds(pids)
+    channel = case.inlet[1]
+    before, pids = receiver.arrived(channel), list(receiver.pids())
+    port, cpu = receiver.port(case.inlet), cpu_seconds(pids)
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(case.send, port, amounts)
         while wait([sending], LOOK_S).not_done:
-            receiver.arrived()  # who counts lines of a file keeps up with it
+            receiver.arrived(channel)  # who counts lines of a file keeps up with it
     sent = sending.result()
-    arrived, at = _wait(receiver, before, sent)
+    arrived, at = _wait(lambda: receiver.arrived(channel) - before, sent.events)
     took = used(cpu, cpu_seconds(pids))
     return Measured(
         case.title, receiver.name, sent.events, arrived, sent.bytes, at - sent.began, took,
@@ -205,14 +202,14 @@ def measure(receiver: Receiver, case: Case, amounts: Amounts) -> Measured:
     )  # fmt: skip
 
 
-def _wait(receiver: Receiver, before: int, sent: Sent) -> tuple[int, float]:
+def _wait(arrived: Callable[[], int], events: int) -> tuple[int, float]:
     """How many came through, and when the last of them was seen."""
-    arrived, at = receiver.arrived() - before, time.perf_counter()
-    while arrived < sent.events and time.perf_counter() - at < STILL_S:
+    count, at = arrived(), time.perf_counter()
+    while count < events and time.perf_counter() - at < STILL_S:
         threading.Event().wait(LOOK_LAST_S)
-        if (now := receiver.arrived() - before) != arrived:
-            arrived, at = now, time.perf_counter()
-    return arrived, at
+        if (now := arrived()) != count:
+            count, at = now, time.perf_counter()
+    return count, at
 
 
 def table(measured: Sequence[Measured], told: dict[str, str], options: Options) -> Table:
