@@ -90,11 +90,12 @@ class Rayflume:
             raise RuntimeError("the agent was not started")
         if channel == FILE:
             return self._observer.rows()
-        sinks = [part for part in self._agent.parts("sink") if part.name == "nothing"]
-        return sum(part.metrics.get("EventDrainSuccessCount", 0) for part in sinks)
+        # They are out; their delivery is committed within a second.
+        return _drained(self._agent, "EventDrainAttemptCount")
 
     def settled(self) -> bool:
-        return True
+        agent = self._agent
+        return agent is None or _drained(agent, "EventDrainSuccessCount") == self.arrived(MEMORY)
 
     def pids(self) -> Iterable[int]:
         """With those of Ray."""
@@ -103,6 +104,12 @@ class Rayflume:
     def stop(self) -> None:
         self._agent = None
         self._stack.close()
+
+
+def _drained(agent: Running, name: str) -> int:
+    """A counter of the null sink."""
+    sinks = [part for part in agent.parts("sink") if part.name == "nothing"]
+    return sum(part.metrics.get(name, 0) for part in sinks)
 
 
 def _ports(agent: Running) -> dict[str, int]:
