@@ -31,7 +31,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make simulate   schedules with faults in one thread: SEEDS=100000"
 	@echo "make chaos      three Ray nodes, processes that die, rows counted: SEED=1 FAULTS=200 STORE=both"
-	@echo "make bench      all contenders side by side, 25 minutes: MB=800 ROUNDS=3 CONTENDERS=rayflume,spark"
+	@echo "make bench      all contenders side by side, half an hour: MB=800 ROUNDS=3 CONTENDERS=rayflume,spark"
 	@echo "make scale      how the cost of a decision grows up to 1,000 nodes; no Ray, four minutes"
 	@echo "make docs       write docs/components.md and conf/reference/ anew"
 	@echo "make test-all   lint, then all tests"

@@ -40,7 +40,16 @@ CONTENDERS = {
     "mq_bridge": "mq_bridge_",
 }
 """Name -> module of bench.contenders."""
-EXPERIMENTS = ("idle", "latency", "http_latency", "backlog", "memory", "scaling", "restart")
+EXPERIMENTS = (
+    "idle",
+    "latency",
+    "http_latency",
+    "backlog",
+    "memory",
+    "scaling",
+    "restart",
+    "servers",
+)
 """Modules of bench.experiments, in the order they run after the contenders. Each has `Options`, a
 dataclass whose fields all have defaults, and `run(options) -> list[Table]`; what it measures for
 bench.targets is found there by the titles of its tables.

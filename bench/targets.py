@@ -74,6 +74,15 @@ def _drained(figures: Figures) -> float | None:
     return ratio(first, figures.cell("How a backlog drains", rows[-1], "whole"))
 
 
+def _served(case: str, column: str, program: str = "rayflume") -> Callable[[Figures], float | None]:
+    return _cell("Servers", f"{case}: {program}", column)
+
+
+def _five_times(case: str, name: str) -> Target:
+    """Against Flume with the same source, channel kind and sender."""
+    return Target(f"{name}, against Flume", 5, _X, _served(case, "rayflume : it", "Flume 1.11"))
+
+
 _X = "x"
 _CLICKS = "clickstream JSON lines to typed, partitioned Parquet, against"
 TARGETS = (
@@ -103,6 +112,26 @@ TARGETS = (
     Target("first second of a backlog's drain against the whole of it", 0.9, _X, _drained),
     Target("CPU of an idle agent", 1, "% of a core",
            _cell("CPU of an idle agent", "**the agent's own", "% of a core"), at_most=True),
+    Target("netcat into a memory channel and null sink", 300_000, "events/s",
+           _served("netcat, memory", "events/s")),
+    Target("syslogtcp into a memory channel and null sink", 300_000, "events/s",
+           _served("syslogtcp, memory", "events/s")),
+    Target("netcat into a file channel and Parquet", 150_000, "events/s",
+           _served("netcat, file", "events/s")),
+    Target("syslogtcp into a file channel and Parquet", 150_000, "events/s",
+           _served("syslogtcp, file", "events/s")),
+    Target("datagrams of syslogudp dropped at 20,000 a second", 0, "events",
+           _served("syslogudp, memory", "lost"), at_most=True),
+    Target("http, one event a request, file channel and Parquet", 2_000, "requests/s",
+           _served("http, one event a request, file", "requests/s")),
+    Target("http, NDJSON, file channel and Parquet", 100, "MB/s",
+           _served("http, NDJSON, file", "MB/s")),
+    _five_times("netcat, memory", "netcat, memory channel"),
+    _five_times("syslogtcp, memory", "syslogtcp, memory channel"),
+    _five_times("netcat, file", "netcat, file channel"),
+    _five_times("syslogtcp, file", "syslogtcp, file channel"),
+    _five_times("http, one event a request, file", "http, one event a request, file channel"),
+    _five_times("http, JSON lists, file", "http, JSON lists, file channel"),
 )  # fmt: skip
 
 

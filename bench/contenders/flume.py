@@ -10,24 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench import flume_agent
 from bench.contenders import Contender, Measured, Stage, Turn
-from bench.contenders._worker import kill
+from bench.flume_agent import FlumeAgent, FlumeFailed
 from bench.settings import PROCESSES
 from bench.usage import Usage, tree
 
-POM = Path(__file__).parents[1] / "flume" / "pom.xml"
-JARS = POM.parent / "target" / "lib"
-FETCH_S = 600.0
 STILL_S = 120.0
-END_S = 20.0
 _POLL_S = 0.05
 BATCH = 10_000
 
@@ -77,18 +72,6 @@ a1.sinks.{sink}.hdfs.rollSize = 134217728
 a1.sinks.{sink}.hdfs.batchSize = {batch}
 a1.sinks.{sink}.hdfs.callTimeout = 60000
 """
-_LOG4J = """
-log4j.rootLogger = INFO, out
-log4j.appender.out = org.apache.log4j.ConsoleAppender
-log4j.appender.out.target = System.err
-log4j.appender.out.layout = org.apache.log4j.PatternLayout
-log4j.appender.out.layout.ConversionPattern = %d %p %c: %m%n
-"""
-_JAVA = ("java", "-Xms512m", "-Xmx2g", "-Djava.net.preferIPv4Stack=true")
-
-
-class FlumeFailed(Exception):
-    """Flume did not start, ended, or stood still."""
 
 
 def configuration(folder: Path, source: str, channel: str) -> str:
@@ -134,14 +117,10 @@ class Flume:
     )
     facts: Mapping[str, float] = field(default_factory=dict)
     _stage: Stage | None = None
-    _process: subprocess.Popen[bytes] | None = None
+    _agent: FlumeAgent | None = None
 
     def missing(self) -> str:
-        if shutil.which("java") is None:
-            return "no java"
-        if not list(JARS.glob("flume-hdfs-sink-*.jar")):
-            return _fetch()
-        return ""
+        return flume_agent.missing()
 
     def start(self, stage: Stage) -> None:
         self._stage = stage
@@ -154,14 +133,13 @@ class Flume:
             (turn.folder / name).mkdir(parents=True)
         for path in turn.data.files:
             (turn.folder / "input" / path.name).hardlink_to(path)
-        (turn.folder / "agent.properties").write_text(configuration(turn.folder, source, channel))
-        (turn.folder / "log4j.properties").write_text(_LOG4J)
+        properties = configuration(turn.folder, source, channel)
         log = self._stage.logs / f"{turn.variant}.log"
-        process = self._process = _launch(turn.folder, log)
-        warm = _wait_written(process, turn.text, turn.data.bytes // 5, log)
-        usage = Usage({"own": lambda: tree(process.pid)}, self._stage.data)
+        agent = self._agent = FlumeAgent(turn.folder, properties, log)
+        warm = _wait_written(agent, turn.text, turn.data.bytes // 5)
+        usage = Usage({"own": lambda: tree(agent.pid)}, self._stage.data)
         begin = time.perf_counter()
-        _wait_written(process, turn.text, turn.data.bytes, log)
+        _wait_written(agent, turn.text, turn.data.bytes)
         seconds = time.perf_counter() - begin
         used = usage.stop()["own"]
         self.stop()
@@ -170,44 +148,12 @@ class Flume:
         return Measured(seconds * whole, used)
 
     def stop(self) -> None:
-        """It closes its files when asked to end; what does not end is killed."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        left = tree(process.pid)
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)
-        kill(left)
-        process.wait()
+        agent, self._agent = self._agent, None
+        if agent is not None:
+            agent.stop()
 
 
-def _fetch() -> str:
-    """Let Maven fetch the jars; "" or why it could not."""
-    if shutil.which("mvn") is None:
-        return "no mvn to fetch its jars with"
-    command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies",
-               "-DincludeScope=runtime", f"-DoutputDirectory={JARS}"]  # fmt: skip
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_S, check=False)
-    except subprocess.TimeoutExpired:
-        return f"mvn has not fetched its jars within {FETCH_S:.0f} s"
-    said = (done.stdout + done.stderr).strip()
-    return f"mvn could not fetch its jars: {said[-300:]}" if done.returncode else ""
-
-
-def _launch(folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    command = [*_JAVA, f"-Dlog4j.configuration=file:{folder}/log4j.properties",
-               "-cp", f"{JARS}/*", "org.apache.flume.node.Application", "--no-reload-conf",
-               "-n", "a1", "-f", str(folder / "agent.properties")]  # fmt: skip
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as out:
-        return subprocess.Popen(
-            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-
-
-def _wait_written(process: subprocess.Popen[bytes], folder: Path, size: int, log: Path) -> int:
+def _wait_written(agent: FlumeAgent, folder: Path, size: int) -> int:
     """Until the files hold `size` bytes or more; returns how many. Raises FlumeFailed when they
     stop growing before.
     """
@@ -217,8 +163,10 @@ def _wait_written(process: subprocess.Popen[bytes], folder: Path, size: int, log
         now, before = time.perf_counter(), written
         written = _size(folder)
         grown = now if written != before else grown
-        if process.poll() is not None or now - grown > STILL_S:
-            raise FlumeFailed(f"wrote {written:,} of {size:,} bytes: {_tail(log)}")
+        what = f"wrote {written:,} of {size:,} bytes"
+        agent.check(what)
+        if now - grown > STILL_S:
+            raise agent.failure(what)
     return written
 
 
@@ -228,10 +176,6 @@ def _size(folder: Path) -> int:
         with contextlib.suppress(FileNotFoundError):  # a file that was finished is renamed
             total += entry.stat().st_size
     return total
-
-
-def _tail(log: Path) -> str:
-    return log.read_text(errors="replace")[-3000:]
 
 
 def contender() -> Contender:

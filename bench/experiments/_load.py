@@ -3,7 +3,8 @@
     python -m bench.experiments._load --port 8080 --rate 500 --seconds 10
 
 The server shares the cores with its load, so the client is no HTTP library: each connection sends
-the same prepared bytes and looks for the end of the answer's head (the answers have no body).
+the same prepared bytes and looks for the end of the answer's head (the answers have no body, or an
+empty one in chunks).
 
 With `--rate` the loop is open: requests are due at even times whatever became of those before, one
 that finds no free connection waits for one, and its latency counts from when it was due. So a
@@ -25,25 +26,33 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 
 from bench.experiments._feed import Feed, now_us
+from bench.senders import lines
 
 _HEAD_END = b"\r\n\r\n"
+_CHUNKED, _NO_CHUNK = b"Transfer-Encoding: chunked", b"0\r\n\r\n"
+"""Jetty ends an answer without a body like this."""
 _ANSWER_S = 30.0
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """`rate`: requests a second; 0: as many as are answered. `rows`: of one request."""
+    """`rate`: requests a second; 0: as many as are answered. `rows`: of one request. `form`:
+    ndjson, or json, the list of events that Flume's handler takes.
+    """
 
     port: int
     rate: float = 0.0
     seconds: float = 10.0
     rows: int = 100
     clients: int = 64
+    form: str = "ndjson"
 
 
 @dataclass
 class Done:
-    """What came of a load. `ms`: latency of each request that was answered with 200."""
+    """What came of a load. `ms`: latency of each request that was answered with 200. `bytes`: with
+    their heads. `began`: by time.perf_counter, which all processes of this host share.
+    """
 
     sent: int = 0
     answered: int = 0
@@ -52,6 +61,7 @@ class Done:
     bytes: int = 0
     seconds: float = 0
     cpu_seconds: float = 0
+    began: float = 0
     ms: list[float] = field(default_factory=list)
 
 
@@ -66,15 +76,27 @@ def bodies(count: int, rows: int) -> list[bytes]:
     return made
 
 
+def json_lists(count: int, rows: int) -> list[bytes]:
+    """Bodies of `rows` events of 200 bytes each, as Flume's handler takes them."""
+    texts = [line.decode().rstrip("\n") for line in lines("plain", 200, count * rows)]
+    return [
+        json.dumps([{"headers": {}, "body": text} for text in texts[at : at + rows]]).encode()
+        for at in range(0, len(texts), rows)
+    ]
+
+
 class _Load:
     """The requests that are due, and the connections that are free."""
 
     def __init__(self, wanted: Wanted) -> None:
         self.done = Done()
         self._wanted = wanted
-        head = "POST /ndjson HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+        made, path = bodies, "/ndjson"
+        if wanted.form == "json":
+            made, path = json_lists, "/"
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
         self._requests = [
-            f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies(16, wanted.rows)
+            f"{head}{len(body)}\r\n\r\n".encode() + body for body in made(16, wanted.rows)
         ]
         self._due: deque[float] = deque()
         self._free: list[_Connection] = []
@@ -89,6 +111,7 @@ class _Load:
             )
             connections.append(one)
         self._begin, cpu = time.perf_counter(), _cpu()
+        self.done.began = self._begin
         self._free = list(connections)
         await (self._open_loop() if self._wanted.rate else self._closed_loop())
         deadline = time.perf_counter() + _ANSWER_S
@@ -161,11 +184,11 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._got += data
-        head, end, _ = self._got.partition(_HEAD_END)
-        if not end:
+        head, end, body = self._got.partition(_HEAD_END)
+        if not end or (_CHUNKED in head and body != _NO_CHUNK):
             return
         status = head[9:12]
-        if status == b"200" and b"Content-Length: 0" not in head:
+        if status == b"200" and b"Content-Length: 0" not in head and body != _NO_CHUNK:
             raise ValueError(f"an answer with a body: {head!r}")
         self._got = b""
         self._load.answered(self, status)

@@ -71,18 +71,20 @@ def assemble(group: Sequence[Waiting], life: Life) -> tuple[EventBatch, Life]:
     Neighbours without a key share one extent.
     """
     extents: list[Extent] = []
+    unkeyed = 0
     for waiting in group:
         rows = waiting.batch.num_rows
-        if waiting.key is not None:
-            key = waiting.key
-            extents.append(Extent(key.stream, 0, rows, rows, key.digest, keyed=True))
+        if waiting.key is None:
+            unkeyed += rows
             continue
-        extent, life = life.extent(rows), life.after(rows)
-        if extents and extents[-1].stream == life.stream:
-            last = extents[-1]
-            extent = replace(last, end=extent.end, rows=last.rows + rows)
-            extents.pop()
-        extents.append(extent)
+        if unkeyed:
+            extents.append(life.extent(unkeyed))
+            life, unkeyed = life.after(unkeyed), 0
+        key = waiting.key
+        extents.append(Extent(key.stream, 0, rows, rows, key.digest, keyed=True))
+    if unkeyed:
+        extents.append(life.extent(unkeyed))
+        life = life.after(unkeyed)
     rows_of_all = concat([waiting.batch for waiting in group])
     return replace(rows_of_all, extents=tuple(extents)), life
 

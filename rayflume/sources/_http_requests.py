@@ -75,6 +75,27 @@ class _Hold:
             admission.answered.set()
 
 
+class _Arriving:
+    """A body as it comes, within its limits."""
+
+    def __init__(self, bytes_max: int, kept_max: int, hold: _Hold) -> None:
+        self._bytes_max = bytes_max
+        self._kept_max = kept_max
+        self._hold = hold
+        self.received = 0
+        self.data: Body = b""
+
+    def take(self, chunk: bytes) -> None:
+        """Growing one buffer: a list of pieces would let a client send single bytes, each of which
+        takes 40 in memory.
+        """
+        self.received += len(chunk)
+        if self.received > self._bytes_max:
+            raise Refusal(413, f"the request has more than {self._bytes_max} bytes")
+        self.data = _grown(self.data, chunk[: max(0, self._kept_max - len(self.data))])
+        self._hold.resize(len(self.data))
+
+
 @dataclass(frozen=True, slots=True)
 class _Content:
     """A request that has wholly arrived. `form`: what its body is, a path of PATHS or BLOB.
@@ -211,20 +232,16 @@ class Requests:
         if declared is not None and declared > bytes_max:
             raise Refusal(413, f"the request has more than {bytes_max} bytes")
         _expect(request)
-        data: Body = b""
-        received = 0
+        body, content = _Arriving(bytes_max, kept_max, hold), request.content
         try:
-            async with asyncio.timeout(None) as reading:
-                connection.begin_reading(request.content, reading)
-                while chunk := await request.content.readany():
-                    # Growing one buffer: a list of pieces would let a client send single bytes,
-                    # each of which takes 40 in memory.
-                    received += len(chunk)
-                    connection.received = received
-                    if received > bytes_max:
-                        raise Refusal(413, f"the request has more than {bytes_max} bytes")
-                    data = _grown(data, chunk[: max(0, kept_max - len(data))])
-                    hold.resize(len(data))
+            if content.is_eof():  # a small one came with its head
+                body.take(content.read_nowait())
+            else:
+                async with asyncio.timeout(None) as reading:
+                    connection.begin_reading(content, reading)
+                    while chunk := await content.readany():
+                        connection.received += len(chunk)
+                        body.take(chunk)
         except TimeoutError:
             if self._admission.draining:
                 raise Refusal(503, "the source is draining", _AGAIN) from None
@@ -233,11 +250,11 @@ class Requests:
             connection.broken = True
         finally:
             connection.end_reading()
-            self._metrics.add("BytesReceivedCount", received)
+            self._metrics.add("BytesReceivedCount", body.received)
         if connection.broken:
             self._metrics.add("EventReadFail")
             raise Refusal(400, "the body ended early or is malformed")
-        return data
+        return body.data
 
     async def _parse(self, content: _Content) -> _Parsed:
         work = partial(_parsed, content, self._settings)

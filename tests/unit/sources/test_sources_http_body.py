@@ -22,6 +22,10 @@ def refused(status: int, data: bytes, charset: str = "utf-8") -> str:
     return caught.value.message
 
 
+LONG = b"x" * 4096 + b"\n"
+"""A line that lets a body be read as columns."""
+
+
 @pytest.mark.parametrize(
     ("data", "rows"),
     [
@@ -37,9 +41,20 @@ def refused(status: int, data: bytes, charset: str = "utf-8") -> str:
     ],
 )
 def test_one_row_per_line_without_its_end(data: bytes, rows: list[bytes]) -> None:
-    assert lines(data).to_pylist() == rows
+    assert both_ways(data) == rows
     assert lines(bytearray(data)).to_pylist() == rows
-    assert lines(data).type == pa.binary()
+    assert lines(data).type == lines(LONG + data).type == pa.binary()
+
+
+def both_ways(data: bytes) -> list[bytes]:
+    """The rows of few bytes, which are cut one by one; as columns they must be the same."""
+    rows: list[bytes] = lines(data).to_pylist()
+    assert lines(LONG + data).to_pylist() == [LONG[:-1], *rows], data
+    return rows
+
+
+def test_many_empty_lines() -> None:
+    assert lines(b"\r\n\n" * len(LONG)).to_pylist() == []
 
 
 def test_lines_agree_with_a_split_by_hand() -> None:
@@ -47,7 +62,7 @@ def test_lines_agree_with_a_split_by_hand() -> None:
     for _ in range(300):
         data = bytes(chance.choice(b"ab\n\r") for _ in range(chance.randrange(30)))
         split = (data + b"\n").replace(b"\r\n", b"\n").split(b"\n")
-        assert lines(data).to_pylist() == [line for line in split if line], data
+        assert both_ways(data) == [line for line in split if line], data
 
 
 def test_lines_do_not_change_the_buffer_they_get() -> None:
