@@ -18,10 +18,10 @@ FAULTS ?= 200
 ROWS ?= 2000000
 STORE ?= both
 PYTEST := $(BIN)/python -m pytest
-LONG := integration or exhaustive or hdfs or ray or s3 or spark or slow
+LONG := integration or exhaustive or hdfs or ray or s3 or spark or slow or alone
 PATHS := rayflume tests bench jobs notebooks
 
-.PHONY: help install demo test test-unit test-rest test-all simulate chaos lint format docs bench scale clean
+.PHONY: help install demo test test-unit test-rest test-ray test-servers test-alone test-all simulate chaos lint format docs bench scale clean
 .DEFAULT_GOAL := help
 
 help:
@@ -62,12 +62,25 @@ demo: $(STAMP)
 
 test: test-unit test-rest
 
-# Without Ray, two minutes. The only other processes are short ones of the simulator and of commands.
+# Without Ray, two minutes, on all cores.
 test-unit: $(STAMP)
-	$(PYTEST) -m "not ($(LONG))" --durations=10
+	$(PYTEST) -m "not ($(LONG))" --numprocesses auto --durations=10
 
+# What needs the Ray cluster beside what needs other servers: most of the time each waits. Then, alone,
+# what measures time.
 test-rest: $(STAMP)
-	$(PYTEST) -m "$(LONG)" --durations=20
+	@echo "test-ray and test-servers run at once; each shows what it printed when it has ended"
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-ray test-servers
+	@$(MAKE) --no-print-directory test-alone
+
+test-ray: $(STAMP)
+	$(PYTEST) -m "ray and not alone" --durations=20
+
+test-servers: $(STAMP)
+	$(PYTEST) -m "($(LONG)) and not ray and not alone" --durations=20
+
+test-alone: $(STAMP)
+	$(PYTEST) -m alone --durations=5
 
 # The same checks as .ci/run, in the environment that is there.
 test-all: lint test

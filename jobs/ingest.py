@@ -19,7 +19,7 @@ from rayflume.agent.paths import refuse_relative
 from rayflume.agent.plan_store import Record
 from rayflume.cli._progress import Progress, summary
 from rayflume.clock import SystemClock
-from rayflume.config import load
+from rayflume.flume.read import load
 
 
 def ingest(arguments: argparse.Namespace) -> AgentFigures:

@@ -121,7 +121,14 @@ class EventBatch:
         return column
 
     def with_header(self, name: str, value: Header, *, preserve: bool = False) -> EventBatch:
-        """The same rows with one header set; `preserve` keeps values that rows already have."""
+        """The same rows with one header set; `preserve` keeps values that rows already have. Raises
+        TypeError for an array that is not one of strings.
+        """
+        if not isinstance(value, str | pa.StringArray):
+            kind = f"{type(value).__name__} of {getattr(value, 'type', '?')}"
+            raise TypeError(
+                f"a header is a str or a pa.Array of pa.string(), not a {kind}: cast it"
+            )
         if preserve and (name in self.headers or self.more is not None):
             if isinstance(self.headers.get(name), str):
                 return self
@@ -129,7 +136,12 @@ class EventBatch:
         return replace(self, headers={**self.headers, name: value})
 
     def with_body(self, body: pa.BinaryArray) -> EventBatch:
-        """The same rows with other bodies. Raises ValueError unless there is one for each."""
+        """The same rows with other bodies. Raises ValueError unless there is one for each, and
+        TypeError for another type: what is put must be readable.
+        """
+        if not isinstance(body, pa.BinaryArray):
+            kind = f"{type(body).__name__} of {getattr(body, 'type', '?')}"
+            raise TypeError(f"bodies are a pa.Array of pa.binary(), not a {kind}: cast them")
         if len(body) != self.num_rows:
             raise ValueError(f"{len(body)} bodies for {self.num_rows} rows")
         return replace(self, body=body)

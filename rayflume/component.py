@@ -2,7 +2,7 @@
 
 A part `type: parquet` of kind `sink` is the module `rayflume/sinks/parquet.py`; looking it up
 imports that module and no other, so a client library is needed only by who uses it. There is no
-list to register in.
+list to register in. A type with a dot, `my_module.MySink`, is a class of a user's own module.
 
 A part module holds one class, marked with `@component`, whose fields are its options.
 `build(context)` turns the frozen options into the working part; parts without state return
@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from rayflume.errors import ConfigError
+from rayflume.own_parts import how_to_map, is_dotted, is_java, named
 from rayflume.threads import SystemThreads, Threads
 
 if TYPE_CHECKING:
@@ -36,9 +37,13 @@ FOLDERS = {
     "sink": "sinks",
     "interceptor": "interceptors",
     "selector": "selectors",
+    "sink_processor": "sink_processors",
+    "sink_selector": "sink_selectors",
     "format": "formats",
     "storage": "storage",
     "table": "tables",
+    "deserializer": "deserializers",
+    "serializer": "serializers",
 }
 """Kind of part -> folder of the package that holds its types."""
 LOCAL_PATH = {"local_path": True}
@@ -74,7 +79,15 @@ class Context:
 
 
 class Component(BaseModel):
-    """Base of every part's options. Frozen; an unknown option is an error."""
+    """Base of every part's options. Frozen; an unknown option is an error.
+
+    A class of a user's own module needs no decorator and says its `kind`: `kind = "sink"`.
+
+    P1  The class has a docstring and each option a description: they are its documentation.
+    P2  No option has the name of a key of the plan (`type`, `channel`, `placement`, ...).
+    P3  An unknown option is refused.
+    P4  What `build` makes has all methods and attributes of the protocol of its kind.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -142,12 +155,17 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def lookup(kind: str, type_name: str) -> type[Component]:
-    """The options class of a part. Type names are matched without regard to case, as in Flume.
+    """The options class of a part. Type names are matched without regard to case, as in Flume, but
+    for the dotted name of a user's own class.
 
     Raises ConfigError for an unknown type (with the nearest right one) or a missing client library.
     """
+    if is_dotted(str(type_name)):
+        return own_part(str(type_name), kind)
     known = types_of(kind)
     name = str(type_name).lower()
+    if name not in known and is_java(str(type_name)):
+        raise ConfigError(f"unknown {kind} type {type_name!r}; {how_to_map(str(type_name))}")
     if name not in known:
         raise ConfigError(f"unknown {kind} type {type_name!r}{nearest(name, known)}")
     try:
@@ -170,6 +188,25 @@ def lookup(kind: str, type_name: str) -> type[Component]:
             f"{module.__name__} must hold exactly one @component class, has {len(found)}"
         )
     return found[0]
+
+
+def own_part(name: str, kind: str = "") -> type[Component]:
+    """The options class with this dotted name, which must be of `kind` if that is given.
+
+    Imports its module. Raises ConfigError when the module or class is missing or is no part.
+    """
+    found = named(name)
+    if not (isinstance(found, type) and issubclass(found, Component)):
+        raise ConfigError(f"{name} is no part: derive the class from rayflume.component.Component")
+    declared = getattr(found, "kind", None)
+    if declared not in FOLDERS:
+        known = ", ".join(FOLDERS)
+        raise ConfigError(f"{name} must say what it is: write `kind = ...`, one of {known}")
+    if kind and declared != kind:
+        raise ConfigError(f"{name} is of kind {declared!r}, and here stands one of kind {kind!r}")
+    if "type_name" not in vars(found):
+        found.type_name = f"{found.__module__}.{found.__qualname__}"
+    return found
 
 
 @dataclass(frozen=True)

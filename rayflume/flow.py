@@ -46,6 +46,8 @@ from rayflume.interfaces import (
     Taken,
 )
 from rayflume.metrics import Metrics, Name
+from rayflume.releasing import drop, release_open, tell_dropped
+from rayflume.releasing import release as release  # the sink half's way out, `flow.release`
 from rayflume.threads import Pool
 
 # -- source half --------------------------------------------------------------------------------
@@ -250,7 +252,7 @@ def drain(lane: Lane, wait_ms: int) -> Status:
 
     Raises Retry when the store failed: the delivery was given up, its rows will come again.
     """
-    _tell_dropped(lane)
+    tell_dropped(lane)
     taken = _take(lane, wait_ms)
     try:
         if taken.refs:
@@ -260,7 +262,7 @@ def drain(lane: Lane, wait_ms: int) -> Status:
             lane.open = None
     except (Retry, Refused):
         # Of what was taken a part is not written: the delivery could never be prepared.
-        _release_open(lane)
+        release_open(lane)
         raise
     lane.orphans |= taken.orphans
     if lane.orphans:
@@ -281,7 +283,7 @@ def _take(lane: Lane, wait_ms: int) -> Taken:
         # After a Retry with the same number, and so with the same answer.
         taken = lane.channel.take(lane.holder, delivery, lane.take_bytes, wait_ms, lane.turn)
     except LeaseRevoked:
-        _release_open(lane)
+        release_open(lane)
         raise
     except Retry:
         lane.metrics.add("ChannelReadFail")
@@ -339,56 +341,6 @@ def time_left(lane: Lane) -> int:
     return lane.open.time_left(lane.sink.limits(), lane.clock.monotonic_ms())
 
 
-def release(lane: Lane) -> None:
-    """Give up what was not prepared: rows return, staged bytes go. Never raises Retry.
-
-    Not to be called while another thread finishes a delivery of this lane.
-    """
-    _release_open(lane)
-    unprepared = [d for d in lane.closing if d.state in (State.FILLING, State.STAGED)]
-    lane.closing = [d for d in lane.closing if d not in unprepared]
-    for delivery in unprepared:
-        _drop(lane, delivery)
-    _tell(lane)
-
-
-def _release_open(lane: Lane) -> None:
-    """Give up the delivery being filled. Those behind it belong to whoever finishes them, and he
-    learns from `prepare` that a lease is gone.
-    """
-    opened, lane.open = lane.open, None
-    if opened is not None:
-        _drop(lane, opened)
-        lane.turn += 1
-    _tell(lane)
-
-
-def _tell(lane: Lane) -> None:
-    try:
-        _tell_dropped(lane)
-    except Retry:
-        # Asked again by the next `drain`: while this holder lives, only it can end the lease.
-        lane.metrics.add("DeliveryRetryCount")
-
-
-def _drop(lane: Lane, delivery: Delivery) -> None:
-    """Give up a delivery; the channel is told by the thread that drains."""
-    delivery.to(State.RELEASED)
-    lane.dropped.append(delivery)
-
-
-def _tell_dropped(lane: Lane) -> None:
-    """Give leases back. Raises Retry."""
-    while lane.dropped:
-        delivery = lane.dropped[0]
-        lane.channel.release(delivery.id)
-        gone = lane.channel.garbage([delivery.id])
-        lane.dropped.pop(0)
-        # A prepare whose answer was lost may have been heard: then the bytes are still needed.
-        if gone and delivery.writer is not None:
-            delivery.writer.abandon()
-
-
 def finish(lane: Lane, delivery: Delivery) -> None:
     """Stage, prepare, publish, commit. Blocks; after a Retry call it again, it goes on.
 
@@ -416,7 +368,7 @@ def _stage(lane: Lane, delivery: Delivery) -> None:
     try:
         delivery.manifest = delivery.writer.stage()
     except StagingFailed:
-        _drop(lane, delivery)
+        drop(lane, delivery)
         raise
     delivery.to(State.STAGED)
 
@@ -426,7 +378,7 @@ def _prepare(lane: Lane, delivery: Delivery) -> None:
     try:
         lane.channel.prepare(delivery.manifest, lane.holder)
     except LeaseRevoked:
-        _drop(lane, delivery)
+        drop(lane, delivery)
         raise
     delivery.to(State.PREPARED)
 

@@ -1,6 +1,7 @@
 """Names in the lake, and the delivery ids they carry.
 
     <path>/<partition>/part-<delivery>-<n>.parquet     rows
+    <path>/<escapes>/<prefix>.<delivery>-<n><suffix>   rows in other files than Parquet
     <path>/_rayflume/dead_letters/<delivery>-<n>.dead  rows that could not be decoded
     <path>/_rayflume/staging/<delivery>-<n>.staged     bytes that are not published yet
     <path>/_rayflume/schema/<version>.json             the agreed schemas
@@ -29,7 +30,9 @@ NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 _JOURNAL = re.compile(r"[0-9a-f]{16}")
 _DELIVERY = re.compile(r"[0-9a-f]{16}-[0-9]+-[0-9]+")
-_FILE = re.compile(r"(?:part-)?([0-9a-f]{16}-[0-9]+-[0-9]+)-[0-9]+\.(?:parquet|dead|staged)")
+_FILE = re.compile(
+    r"(?:.*[.-])?([0-9a-f]{16}-[0-9]+-[0-9]+)-[0-9]+(?![0-9])[^\x00-\x1f]*", re.DOTALL
+)
 
 
 def delivery_id(journal: str, epoch: int, number: int) -> str:
@@ -55,6 +58,16 @@ def parse_delivery(delivery: str) -> tuple[str, int, int]:
 def data_name(delivery: str, n: int) -> str:
     """Name of the n-th file of rows of a delivery, to be put below its partition."""
     return f"part-{delivery}-{n}.parquet"
+
+
+def event_name(prefix: str, delivery: str, n: int, suffix: str) -> str:
+    """Name of the n-th file of events of a delivery. Raises ValueError where prefix or suffix would
+    hide whose it is: a prefix ends with `.` or `-`, or is empty.
+    """
+    name = f"{prefix}{delivery}-{n}{suffix}"
+    if delivery_of(name) != delivery:
+        raise ValueError(f"the name {name!r} does not tell its delivery")
+    return name
 
 
 def dead_name(delivery: str, n: int) -> str:

@@ -22,6 +22,7 @@ OnError = Literal["keep", "fail", "replace", "ignore"]
 U+FFFD, or are left out.
 """
 _UTF8 = "utf-8"
+_UNMARKED = {"utf-16": "utf-16-be", "utf-32": "utf-32-be", "utf-8-sig": "utf-8"}
 _HANDLERS = {"keep": "strict", "fail": "strict", "replace": "replace", "ignore": "ignore"}
 
 
@@ -89,12 +90,10 @@ class Transcoder:
 
 
 def encoded(text: str, codec: str) -> bytes:
-    """Text as bytes without a byte order mark (each row would have one); `?` for what is not in
-    the character set.
+    """Text as bytes without a byte order mark (each row would have one), big-endian then, as Java
+    reads it; `?` for what is not in the character set.
     """
-    found = text.encode(codec, "replace")
-    mark = "".encode(codec)
-    return found[len(mark) :] if mark else found
+    return text.encode(_UNMARKED.get(codec, codec), "replace")
 
 
 def line_feed(codec: str) -> tuple[npt.DTypeLike, int]:
@@ -145,4 +144,4 @@ def byte_order_mark(head: bytes, codec: str) -> tuple[str, int]:
     ):  # fmt: skip
         if codec == marked and head.startswith(mark):
             return ordered, len(mark)
-    return {"utf-16": "utf-16-be", "utf-32": "utf-32-be"}.get(codec, codec), 0
+    return _UNMARKED.get(codec, codec), 0

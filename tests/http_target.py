@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -33,6 +34,7 @@ class HttpTarget:
 def serving(target: HttpTarget | None = None) -> Iterator[HttpTarget]:
     told = target or HttpTarget()
     told.gate.set()
+    alive: list[socket.socket] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -43,6 +45,7 @@ def serving(target: HttpTarget | None = None) -> Iterator[HttpTarget]:
             super().setup()
             with told.lock:
                 told.connections += 1
+                alive.append(self.connection)
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -86,3 +89,11 @@ def serving(target: HttpTarget | None = None) -> Iterator[HttpTarget]:
         server.shutdown()
         server.server_close()
         thread.join()
+        _cut(alive)
+
+
+def _cut(connections: list[socket.socket]) -> None:
+    """Those that are kept open would be served on."""
+    for connection in connections:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)

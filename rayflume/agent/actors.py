@@ -96,7 +96,8 @@ class PartActor:
             status = self._part.status()
         metrics = status["metrics"]
         self._metrics.show(metrics if isinstance(metrics, dict) else {})
-        return status | {"pid": os.getpid(), "node": self._node}
+        made_of = self._assignment.place.print
+        return status | {"pid": os.getpid(), "node": self._node, "plan": made_of}
 
     def watch(self) -> None:
         """Return when this part runs no more, or after WATCH_S. Blocks.
@@ -114,6 +115,22 @@ class PartActor:
         """See parts.Part."""
         if self._part is not None:
             self._part.drain(unterminated)
+
+    def hold(self) -> None:
+        """See parts.Part."""
+        if self._part is not None:
+            self._part.hold()
+
+    def resume(self) -> None:
+        """See parts.Part."""
+        if self._part is not None:
+            self._part.resume()
+
+    def adjust(self, place: Place) -> None:
+        """See parts.ChannelPart."""
+        if isinstance(self._part, ChannelPart):
+            self._part.adjust(place)
+        self._assignment = replace(self._assignment, place=place)
 
     def stop(self) -> None:
         """See parts.Part."""

@@ -6,23 +6,30 @@ Everything here may be used from a notebook: nothing needs a thread or a signal 
 from __future__ import annotations
 
 import html
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from rayflume.agent.figures import Meter, PartFigures
+from rayflume.agent.reload import host_problems
 from rayflume.clock import SystemClock
 from rayflume.component import nearest
 from rayflume.config import AgentPlan, check_host, guarantees, plan_of
-from rayflume.config import load as load_plan
 from rayflume.errors import ConfigError, RayflumeError
+from rayflume.flume.read import load as load_plan
 from rayflume.interfaces import Json
 from rayflume.units import format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from rayflume.agent.changes import Changes
+
+
+RENEWING_LOOK_S = 0.02
 
 
 class _Host(Protocol):
@@ -32,31 +39,45 @@ class _Host(Protocol):
     def drain(self) -> None: ...
     def stop(self) -> None: ...
     def join(self, timeout_s: float | None = None) -> bool: ...
+    def apply(self, plan: AgentPlan) -> Changes: ...
+    def renewing(self) -> list[str]: ...
     def tap(self, channel: str, rows_max: int) -> list[pa.Buffer]: ...
 
 
-def load(path: str | Path, agent: str | None = None) -> Agent:
-    """The agent of a configuration file; `agent` names it if the file has several.
+def load(
+    path: str | Path,
+    agent: str | None = None,
+    *,
+    java_classes: Mapping[str, str] | None = None,
+) -> Agent:
+    """The agent of a configuration file, YAML or Flume's; `agent` names it if there are several.
 
-    Raises ConfigError with all `problems` of the file.
+    `java_classes`: as in Agent. Raises ConfigError with all `problems` of the file.
     """
-    return Agent(path, name=agent)
+    return Agent(path, name=agent, java_classes=java_classes)
 
 
 class Agent:
     """A checked plan of an agent, not running.
 
     `conf`: a configuration file, or the same as a mapping. Relative paths of a mapping start at the
-    current directory. Raises ConfigError with all `problems`.
+    current directory. `java_classes`: of a file, Java class -> dotted name of the Python class in
+    its place, as `--map` has it. Raises ConfigError with all `problems`.
     """
 
-    def __init__(self, conf: str | Path | Mapping[str, object], *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        conf: str | Path | Mapping[str, object],
+        *,
+        name: str | None = None,
+        java_classes: Mapping[str, str] | None = None,
+    ) -> None:
         if isinstance(conf, Mapping):
             self._plan = plan_of(conf)
             if name is not None and name != self._plan.agent:
                 raise ConfigError(f"the configuration is of {self._plan.agent!r}, not of {name!r}")
         else:
-            self._plan = load_plan(conf, name)
+            self._plan = load_plan(conf, name, None, java_classes)
 
     @property
     def name(self) -> str:
@@ -99,7 +120,7 @@ def _start_on_ray(plan: AgentPlan, address: str | None, until_drained: bool) -> 
     from rayflume.agent import cluster
     from rayflume.agent.plan_store import Record
 
-    ours = cluster.connect(address)
+    ours = cluster.connect(address, modules=plan.modules() if address else ())
     try:
         record = Record(plan, until_drained=until_drained)
         agent = cluster.start_agent(record, detached=False)
@@ -167,6 +188,27 @@ class RunningAgent:
         if self._end is None:
             self._host.drain()
         return self.wait() if wait else self.status()
+
+    def apply(self, agent: Agent, timeout: float | None = 60.0) -> list[str]:
+        """Change to another plan without stopping: only parts that differ start anew, at batch
+        boundaries; no row is lost or doubled. Blocks until all parts are as it wants them.
+
+        Returns a line for each part, such as `change lake (roll)`. Raises ConfigError with all
+        `problems` when it is refused (then nothing has changed), and TimeoutError after `timeout`
+        seconds: the change goes on, and waits for what the message names.
+        """
+        problems = host_problems(self._plan, agent._plan)
+        if problems:
+            raise ConfigError("\n".join(problems), problems=tuple(problems))
+        what = self._host.apply(agent._plan)
+        self._plan = agent._plan
+        pause = threading.Event()
+        deadline_ms = None if timeout is None else self._clock.monotonic_ms() + timeout * 1000
+        while waiting := self._host.renewing():
+            if deadline_ms is not None and self._clock.monotonic_ms() >= deadline_ms:
+                raise TimeoutError(f"{self.name} is still changing: {'; '.join(waiting)}")
+            pause.wait(RENEWING_LOOK_S)
+        return what.lines()
 
     def stop(self) -> AgentStatus:
         """Stop at a batch boundary; what is not delivered stays in the channels. Blocks."""

@@ -11,14 +11,16 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from rayflume.agent.actors import NAMESPACE, Assignment, ChannelProxy, PartActor, actor_name
+from rayflume.agent.changes import Changes, prints
 from rayflume.agent.control import Control, Watch
 from rayflume.agent.marking import marks
 from rayflume.agent.parts import WATCHED, Place, Status
@@ -33,7 +35,7 @@ from rayflume.agent.placement import (
 from rayflume.agent.plan_store import Record
 from rayflume.agent.supervisor import Key
 from rayflume.clock import SystemClock
-from rayflume.config import PartPlan
+from rayflume.config import AgentPlan, PartPlan
 from rayflume.errors import ConfigError, Retry
 from rayflume.interfaces import Json
 
@@ -50,9 +52,12 @@ TWIN_MS = 60_000
 """By then Ray has noticed a node that died; another one of its host stands beside it."""
 
 
-def connect(address: str | None, *, log_to_driver: bool = False) -> bool:
+def connect(
+    address: str | None, *, log_to_driver: bool = False, modules: Sequence[Path] = ()
+) -> bool:
     """Connect to a cluster, or start Ray on this machine when `address` is None. Blocks (12-15 s).
 
+    `modules`: Python files and packages of users' own parts, which Ray brings to all nodes.
     False when this process was connected already. Raises ConfigError with what to do when there is
     no cluster at `address`.
     """
@@ -69,6 +74,7 @@ def connect(address: str | None, *, log_to_driver: bool = False) -> bool:
             logging_level=logging.WARNING,
             include_dashboard=False if address is None else None,
             configure_logging=False,
+            runtime_env={"py_modules": [str(path) for path in modules]} if modules else None,
         )
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         where = address or "this machine"
@@ -88,11 +94,12 @@ def disconnect() -> None:
 
 
 class RayHost:
-    """Parts as detached actors. See control.Host."""
+    """Parts as detached actors. See control.Host and control.Renews."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
         self._plans = expand(record)
+        self._prints = prints(record.plan)
         self._handles: dict[Key, Any] = {}
         self._asked: dict[Key, tuple[Any, int]] = {}
         self._last: dict[Key, Status] = {}
@@ -110,19 +117,35 @@ class RayHost:
         return True
 
     def start(self, key: Key) -> None:
-        part = self._plans[key]
         if self._round is None:
             self._round = Round(self._record, self._plans)
-        node = self._round.node_of(key)
-        agent = self._record.plan.agent
-        channel = self._record.plan.channels.get(part.channel)
+        self._start(key, self._round)
+
+    def start_former(self, key: Key) -> None:
+        """As it was in the plan before. The host for it alone knows no other plan."""
+        before = self._record.before
+        former = RayHost(self._record if before is None else replace(self._record, plan=before))
+        former.start(key)
+        self._handles[key] = former._handles[key]
+        self._last.pop(key, None)
+        self._asked.pop(key, None)
+
+    def _place(self, key: Key, node: str) -> Place:
+        plan, part = self._record.plan, self._plans[key]
+        channel = plan.channels.get(part.channel)
         grouped = channel is not None and channel.placement.per_node
         nodes = max(1, len(self._record.nodes))
-        place = Place(self._record.plan, part, key[1], node, grouped, nodes)
+        return Place(plan, part, key[1], node, grouped, nodes, self._prints[part.name])
+
+    def _start(self, key: Key, found: Round) -> None:
+        part = self._plans[key]
+        node = found.node_of(key)
+        place = self._place(key, node)
+        agent = self._record.plan.agent
         channels = self._channels(part, key[1])
         assignment = Assignment(place, channels, self._record.plan.orphan_after_ms)
         name = actor_name(agent, part.name, key[1])
-        options = actor_options(part, name, node or self._round.spread_of(key))
+        options = actor_options(part, name, node or found.spread_of(key))
         try:
             self._handles[key] = ray.remote(PartActor).options(**options).remote(assignment)
         except (RayError, ValueError) as error:
@@ -152,12 +175,33 @@ class RayHost:
 
     def join(self, record: Record) -> list[Key]:
         """Nodes have joined: take over the record; returns the sinks that must start anew."""
-        self._record, self._plans = record, expand(record)
-        self._round = None
+        self._take_over(record)
         shared = {n for n, part in record.plan.channels.items() if part.placement.per_node}
         sinks = [(key, part) for key, part in self._plans.items() if part.kind == "sink"]
         # Markers of complete partitions count the nodes.
         return [key for key, part in sinks if part.channel in shared or marks(part)]
+
+    def renew(self, plan: AgentPlan) -> Mapping[Key, PartPlan]:
+        self._take_over(replace(self._record, plan=plan, before=self._record.plan))
+        return self._plans
+
+    def _take_over(self, record: Record) -> None:
+        self._record, self._plans = record, expand(record)
+        self._prints, self._round = prints(record.plan), None
+
+    def settled(self) -> None:
+        store().change(self._record.plan.agent, before=None)
+        self._record = replace(self._record, before=None)
+
+    def hold(self, key: Key) -> None:
+        self._ask(key, "hold")
+
+    def resume(self, key: Key) -> None:
+        self._ask(key, "resume")
+
+    def adjust(self, key: Key) -> None:
+        last = self._last.get(key, {})
+        self._ask(key, "adjust", self._place(key, str(last.get("node", ""))))
 
     def kill(self, key: Key) -> None:
         if key not in self._handles and not self.adopt(key):
@@ -241,13 +285,17 @@ class SupervisorActor:
         record = store().load(agent)
         if record is None:
             raise ConfigError(f"no plan of agent {agent} is kept on this cluster")
+        record.plan.make_importable()
         if any(part.placement.per_node for part in record.plan.parts()):
             record = with_present_nodes(record)
         host = RayHost(record)
         keys = expand(record)
         watch = Watch(record.plan, record.until_drained, alarm=host.alarm)
         self._control = Control(watch, host, keys, SystemClock())
-        for key in keys:
+        former = {} if record.before is None else expand(replace(record, plan=record.before))
+        if record.before is not None:
+            self._control.go_on(record.before, former)
+        for key in {**former, **keys}:
             if host.adopt(key):
                 self._control.supervisor.adopt(key)
         if record.asked:
@@ -286,6 +334,29 @@ class SupervisorActor:
         store().change(self._agent, asked=what)
         getattr(self._control, what)()
 
+    def apply(self, plan: str) -> tuple[Changes | None, tuple[str, ...]]:
+        """Put another plan (as JSON) in force; kept first, so that a rebuilt supervisor goes on
+        with it. What changes, or why it is refused.
+        """
+        new = AgentPlan.from_json(plan)
+        try:
+            return self._control.apply(new, lambda: self._keep(new)), ()
+        except ConfigError as error:
+            return None, error.problems or (error.message,)
+
+    def _keep(self, plan: AgentPlan) -> None:
+        before = self._record.plan
+        kept = store().load(self._agent) or self._record
+        begun = [name for name in plan.channels if name in before.channels]
+        journals = {**dict.fromkeys(begun, ""), **kept.journals}
+        changed = {"plan": plan, "before": before, "version": kept.version + 1}
+        store().change(self._agent, journals=journals, **changed)
+        self._record = replace(self._record, plan=plan, before=before)
+
+    def renewing(self) -> list[str]:
+        """Parts that are not yet as the newest plan wants them, a sentence each."""
+        return self._control.renewing()
+
     def pid(self) -> int:
         """Process id of this supervisor."""
         return os.getpid()
@@ -316,9 +387,10 @@ def start_agent(record: Record, *, detached: bool) -> RayAgent:
             hosts=earlier.hosts,
         )
         # What an earlier life left behind runs by an earlier plan: it must not be adopted.
-        host = RayHost(replace(record, plan=earlier.plan))
-        for key in expand(replace(record, plan=earlier.plan)):
-            host.kill(key)
+        for plan in filter(None, (earlier.plan, earlier.before)):
+            host = RayHost(replace(record, plan=plan))
+            for key in expand(replace(record, plan=plan)):
+                host.kill(key)
     store().save(record)
     options: dict[str, Any] = {
         "name": actor_name(agent, _SUPERVISOR, 0),
@@ -371,6 +443,20 @@ class RayAgent:
     def stop(self) -> None:
         """Stop at a batch boundary; what the channels hold stays there."""
         self._get(self._supervisor.ask.remote("stop"))
+
+    def apply(self, plan: AgentPlan) -> Changes:
+        """Put another plan in force; see control.Control.apply. Raises ConfigError when it is
+        refused.
+        """
+        what, problems = self._get(self._supervisor.apply.remote(plan.to_json()))
+        if what is None:
+            raise ConfigError("\n".join(problems), problems=tuple(problems))
+        done: Changes = what
+        return done
+
+    def renewing(self) -> list[str]:
+        """Parts that are not yet as the newest plan wants them, a sentence each."""
+        return list(self._get(self._supervisor.renewing.remote()))
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait for the end; False when `timeout_s` passed before."""

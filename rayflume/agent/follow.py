@@ -75,6 +75,8 @@ class Follow:
     say: Callable[[str], None]
     grace_ms: int = 60_000
     owner: bool = True
+    look: Callable[[], None] = lambda: None
+    """Called each time the agent was asked how it is, for what else is to be watched."""
 
 
 class Abandoned(RayflumeError):
@@ -111,6 +113,7 @@ class Follower:
                 if ended:
                     return figures
                 self._heed(figures, signals.count)
+                self._options.look()
                 self._silent_ms = None
             except Retry as error:
                 self._wait_out(error, signals.count)

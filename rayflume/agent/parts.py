@@ -14,15 +14,19 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from rayflume import flow
+from rayflume.agent.gate import Gates
 from rayflume.agent.marking import MarkerRunner, marker_runner, marks
-from rayflume.agent.runner import Health, ServerRunner, SinkRunner, SourceRunner, describe
+from rayflume.agent.runner import Health, ServerRunner, SourceRunner, describe
+from rayflume.agent.sink_runner import SinkRunner
 from rayflume.clock import Clock, SystemClock
 from rayflume.completeness import source_of
 from rayflume.component import Component, Context, lookup
 from rayflume.config import AgentPlan, PartPlan, component_of
+from rayflume.config.groups import leaders
 from rayflume.errors import ChannelClosed, Fatal, JournalLocked, RayflumeError
 from rayflume.interfaces import Channel, Json
 from rayflume.metrics import Metrics
+from rayflume.protocols import built
 
 LOCK_RETRY_MS = 500
 OPEN_WAIT_S = 5.0
@@ -36,6 +40,11 @@ class Part(Protocol):
 
     def start(self) -> None: ...
     def drain(self, unterminated: bool = False) -> None: ...
+    def hold(self) -> None:
+        """Come to a batch boundary and stay there, `held`, until `resume` or `stop`."""
+        ...
+
+    def resume(self) -> None: ...
     def stop(self) -> None: ...
     def status(self) -> Status: ...
 
@@ -52,6 +61,8 @@ class Place:
     """Of a sink: its channel is `per_node`, so it may have several journals, or none yet."""
     nodes: int = 1
     """On how many nodes parts run that run on each."""
+    print: str = ""
+    """By which a supervisor knows what the part was made of: see changes.prints."""
 
     def context(self, clock: Clock) -> Context:
         """What the part is told about its surroundings."""
@@ -84,10 +95,11 @@ def build_part(
     place: Place, channels: Mapping[str, Channel], clock: Clock | None = None
 ) -> SourceRunner | ServerRunner | SinkRunner | SinkGroup | MarkingSink | ChannelPart:
     """The part, not yet started. Raises OptionError where an option proves wrong on this host."""
+    place.plan.make_importable()
     context = place.context(clock or SystemClock())
     component = component_of(place.part)
     if place.part.kind == "channel":
-        return ChannelPart(component, context)
+        return ChannelPart(component, context, Gates(leaders(place.plan, place.part.name), context))
     if place.part.kind == "sink":
         return _sink(place, component, context, channels)
     runner = _source(place.part, component, context, channels)
@@ -105,7 +117,7 @@ def _sink(
     name = place.part.channel
     shared = [channel for key, channel in channels.items() if key.startswith(f"{name}/")]
     journals = shared or ([] if place.grouped else [_channel(channels, name)])
-    runners = [SinkRunner(channel, component.build(context), context) for channel in journals]
+    runners = [SinkRunner(channel, built(component, context), context) for channel in journals]
     sink = SinkGroup(runners) if place.grouped else runners[0]
     watched = [channel for key, channel in channels.items() if key.startswith(f"{name}{WATCHED}")]
     all_of = watched or ([] if place.grouped else journals)
@@ -119,16 +131,16 @@ def _source(
     part: PartPlan, component: Component, context: Context, channels: Mapping[str, Channel]
 ) -> SourceRunner | ServerRunner:
     context = replace(context, replay=str(getattr(component, "replay", "lossy")))
-    interceptors = [component_of(plan).build(context) for plan in part.interceptors]
+    interceptors = [built(component_of(plan), context) for plan in part.interceptors]
     selector = component_of(part.selector) if part.selector else lookup("selector", "replicating")()
     route = flow.Route(
         part.name,
         interceptors,
-        selector.build(context),
+        built(selector, context),
         {name: _channel(channels, name) for name in part.channels},
         context.metrics,
     )
-    source = component.build(context)
+    source = built(component, context)
     route.source = source_of(source.prefix)
     runner = SourceRunner if hasattr(source, "poll") else ServerRunner
     return runner(source, route, context)
@@ -143,7 +155,7 @@ def _channel(channels: Mapping[str, Channel], name: str) -> Channel:
 class SinkGroup:
     """One sink on several journals: those of a `per_node` channel that are this replica's share."""
 
-    _WORST = ("failed", "crashed", "starting", "running")
+    _WORST = ("failed", "crashed", "starting", "running", "held")
 
     def __init__(self, runners: Sequence[SinkRunner]) -> None:
         self._runners = runners
@@ -154,6 +166,14 @@ class SinkGroup:
 
     def drain(self, unterminated: bool = False) -> None:
         """Sinks drain when their channels say so."""
+
+    def hold(self) -> None:
+        for runner in self._runners:
+            runner.hold()
+
+    def resume(self) -> None:
+        for runner in self._runners:
+            runner.resume()
 
     def stop(self) -> None:
         for runner in self._runners:
@@ -169,8 +189,13 @@ class SinkGroup:
             "state": state if all_of else "running",
             "last_error": errors[0] if errors else None,
             "metrics": all_of[0]["metrics"] if all_of else {},
-            "detail": {"journals": len(all_of)},
+            "detail": {"journals": len(all_of), "deliveries": sum(map(_deliveries, all_of))},
         }
+
+
+def _deliveries(status: Status) -> int:
+    detail = status["detail"]
+    return int(str(detail["deliveries"])) if isinstance(detail, dict) else 0
 
 
 class MarkingSink:
@@ -186,6 +211,12 @@ class MarkingSink:
 
     def drain(self, unterminated: bool = False) -> None:
         """Sinks drain when their channels say so."""
+
+    def hold(self) -> None:
+        self._sink.hold()
+
+    def resume(self) -> None:
+        self._sink.resume()
 
     def stop(self) -> None:
         self._sink.stop()
@@ -206,8 +237,9 @@ class MarkingSink:
 class ChannelPart:
     """A channel and the opening of it, which may wait for the one before to let go of the lock."""
 
-    def __init__(self, component: Component, context: Context) -> None:
-        self.channel = component.build(context)
+    def __init__(self, component: Component, context: Context, gates: Gates | None = None) -> None:
+        self.channel = built(component, context)
+        self._gates = gates or Gates((), context)
         self._context = context
         self._health = Health()
         self._stopping = context.threads.event()
@@ -221,10 +253,29 @@ class ChannelPart:
         """What a method of the channel returns; waits a moment for it to open. Raises ChannelClosed
         with the reason when it does not.
         """
+        if method == "wake" and self._health.state != "running":
+            return None  # no take waits in there
         if not self._opened.wait(OPEN_WAIT_S):
             reason = self._health.last_error or "it is still opening"
             raise ChannelClosed(f"channel {self._context.part} is not open: {reason}")
+        if method in Gates.calls:
+            return self._gates.call(self.channel, method, *args)
         return getattr(self.channel, method)(*args)
+
+    def adjust(self, place: Place) -> None:
+        """Take over what can change while it is open: bounds of a channel in memory, the groups of
+        its sinks.
+        """
+        component = component_of(place.part)
+        if getattr(component, "adjusts", False):
+            self.channel.adjust(component)
+        self._gates.lead(leaders(place.plan, place.part.name))
+
+    def hold(self) -> None:
+        """A channel has no batch of its own in hand."""
+
+    def resume(self) -> None:
+        """It was never held."""
 
     def _open(self) -> None:
         while not self._stopping.is_set():
@@ -241,6 +292,9 @@ class ChannelPart:
             except (OSError, RayflumeError) as error:
                 self._health = Health("waiting", describe(error))
             else:
+                if self._stopping.is_set():
+                    self.channel.close()  # it was told to stop while it opened
+                    return
                 self._health = Health("running")
                 self._opened.set()
                 return
@@ -260,6 +314,7 @@ class ChannelPart:
     def stop(self) -> None:
         self._stopping.set()
         self.channel.close()
+        self._opened.set()  # who waits for it to open learns now that it is closed
         self._context.metrics.set("StopTime", self._context.clock.now_ms())
         if self._health.state != "failed":
             self._health = Health("stopped")
@@ -276,7 +331,7 @@ class ChannelPart:
         }
         if self._health.state == "running":
             try:
-                state = self.channel.state()
+                state, prepared = self.channel.state(), self._prepared_sinks()
             except RayflumeError as error:
                 return status | {"state": "waiting", "last_error": describe(error)}
             status["detail"] = {
@@ -286,6 +341,7 @@ class ChannelPart:
                 "bytes": state.bytes,
                 "fill_percent": state.fill_percent,
                 "degraded": list(state.degraded),
+                "prepared_sinks": prepared,
             }
             if state.degraded:
                 status["last_error"] = f"degraded: {state.degraded[0]}"
@@ -295,3 +351,7 @@ class ChannelPart:
         metrics.set("Unhealthy", int(self._health.state == "failed" or bool(status["last_error"])))
         status["metrics"] = dict(metrics.snapshot())
         return status
+
+    def _prepared_sinks(self) -> list[Json]:
+        known = getattr(self.channel, "prepared_sinks", list)
+        return list(known())

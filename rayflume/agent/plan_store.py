@@ -45,6 +45,8 @@ class Record:
     """`<source>/<replica>` -> node id: what a source reads is on the node where it began."""
     hosts: Mapping[str, str] = field(default_factory=dict)
     """Node id -> host id, as far as it was asked. A host that comes back has a new node id."""
+    before: AgentPlan | None = None
+    """The plan that was in force before, until no part runs by it any more."""
 
 
 def joined(
@@ -133,10 +135,12 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "journals": dict(record.journals),
         "pinned": dict(record.pinned),
         "hosts": dict(record.hosts),
+        "before": record.before and record.before.to_json(),
     }
 
 
 def record_from_json(data: dict[str, Any]) -> Record:
     """The inverse of record_to_json."""
-    plan = AgentPlan.from_json(data["plan"])
-    return Record(**data | {"plan": plan, "nodes": tuple(data["nodes"])})
+    plan, before = AgentPlan.from_json(data["plan"]), data.get("before")
+    former = None if before is None else AgentPlan.from_json(before)
+    return Record(**data | {"plan": plan, "before": former, "nodes": tuple(data["nodes"])})

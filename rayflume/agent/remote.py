@@ -107,5 +107,13 @@ class RemoteChannel:
     def marked(self, sink: str, done: Sequence[Counted]) -> None:
         self._call("marked", sink, list(done))
 
+    def sink_failed(self, sink: str) -> bool:
+        """See gate.Gated."""
+        return bool(self._call("sink_failed", sink))
+
+    def wake(self, holder: str) -> None:
+        """See gate.Gated."""
+        self._call("wake", holder)
+
     def close(self) -> None:
         """The supervisor closes channels; a proxy has nothing to close."""

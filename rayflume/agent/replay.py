@@ -104,7 +104,8 @@ def _absolute(path: str, directory: Path) -> str:
 
 def _lake_of(plan: AgentPlan, part: PartPlan) -> str:
     """The lake of a sink; "" when it writes none."""
-    path = getattr(component_of(part), "path", None)
+    built = component_of(part)
+    path = getattr(built, "lake_path", None) or getattr(built, "path", None)
     return _absolute(path, plan.directory) if isinstance(path, str) else ""
 
 

@@ -1,5 +1,4 @@
-"""Calls the flow at its own pace: waits, backs off, drains, stops. The one owner of sleeping; no
-Ray in here.
+"""Calls the flow at its own pace: waits, backs off, drains, stops. Owns all sleeping; has no Ray.
 
 A runner owns its threads. `status` never blocks on them. A part that fails for good (errors.Fatal)
 stays `failed` until an operator acts; what is a bug is `crashed`, and whoever watches starts the
@@ -10,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,38 +17,14 @@ from rayflume import flow
 from rayflume.agent.signs import Signs
 from rayflume.batch import EventBatch, Extent
 from rayflume.component import Context
-from rayflume.delivery import Delivery
-from rayflume.errors import (
-    ChannelClosed,
-    Fatal,
-    LeaseRevoked,
-    PutRefused,
-    RayflumeError,
-    Refused,
-    Retry,
-)
-from rayflume.interfaces import (
-    Channel,
-    Ingested,
-    Json,
-    PollableSource,
-    RowRef,
-    ServerSource,
-    Sink,
-    StreamPosition,
-)
-from rayflume.journal.reader import RowsUnreadable, SegmentReader, decode_rows, journal_in
+from rayflume.errors import ChannelClosed, Fatal, PutRefused, RayflumeError, Retry
+from rayflume.interfaces import Ingested, Json, PollableSource, ServerSource, StreamPosition
 from rayflume.threads import Pool, Thread, Work
 
 log = logging.getLogger(__name__)
 
 BACKOFF_MS = (50, 100, 200, 400, 800, 1_600, 3_000, 5_000)
-TAKE_WAIT_MS = 1_000
-GATHER_MS, GATHER_BYTES = 100, 2**20
-"""After a take of less than that a sink lets so much time pass: a take costs two processes a call,
-and each batch its own decoding, however few rows there are.
-"""
-HEARTBEATS_PER_LEASE = 4
+HOLD_LOOK_MS = 100
 
 
 @dataclass
@@ -71,6 +45,9 @@ class Runner:
         self.health = Health()
         self._threads = context.threads
         self._stopping = context.threads.event()
+        self._wake = context.threads.event()
+        """Ends a rest: of the part's own thread alone."""
+        self._holding = False
         self._thread: Thread | None = None
 
     def start(self) -> None:
@@ -81,8 +58,21 @@ class Runner:
     def stop(self, wait_s: float = 10.0) -> None:
         """Stop at the next batch boundary. Blocks up to `wait_s`."""
         self._stopping.set()
+        self._wake.set()
         if self._thread is not None and not self._thread.is_current():
             self._thread.join(wait_s)
+
+    def hold(self) -> None:
+        """Come to a batch boundary and stay there: nothing in hand, nothing open. The state is then
+        `held`, until `resume` or `stop`. Returns at once.
+        """
+        self._holding = True
+        self._wake.set()
+
+    def resume(self) -> None:
+        """Go on after a `hold`. Returns at once."""
+        self._holding = False
+        self._wake.set()
 
     def status(self) -> dict[str, Json]:
         """State, last error, metrics and what the part says of itself. Does not block."""
@@ -108,7 +98,7 @@ class Runner:
             log.exception("%s crashed", self.name)
             self._end("crashed", error)
         else:
-            if self.health.state not in ("drained", "failed"):
+            if self.health.state not in ("drained", "failed", "crashed"):
                 self.health.state = "stopped"
         self.metrics.set("StopTime", self.clock.now_ms())
 
@@ -123,9 +113,38 @@ class Runner:
     def _pause(self, ms: float) -> None:
         self._stopping.wait(ms / 1000)
 
+    def _rest(self, ms: float) -> None:
+        """A pause of the part's own thread, which `hold` and `resume` end as well."""
+        if self._wake.wait(ms / 1000):
+            self._wake = self._threads.event()
+            if self._stopping.is_set():
+                self._wake.set()
+
+    def _held(self, boundary: bool) -> bool:
+        """Whether to stay at a batch boundary; `boundary`: this is one. Pauses there."""
+        if not self._holding:
+            if self.health.state == "held":
+                self.health.state = "running"
+            return False
+        if boundary and self.health.state == "running":
+            self.health.state = "held"
+        if self.health.state == "held":
+            self._rest(HOLD_LOOK_MS)
+        return self.health.state == "held"
+
     def _back_off(self, tries: int) -> None:
         """Longer each time, and never as long as others that failed at the same moment."""
         self._pause(BACKOFF_MS[min(tries, len(BACKOFF_MS) - 1)] * random.uniform(0.5, 1.5))
+
+    def _up(self, step: Callable[[], None]) -> bool:
+        """Start by `step`; then the part is `running`, and what kept it from that is over. False
+        when stopped before that.
+        """
+        if not self._retry(step):
+            return False
+        self.health.last_error = None
+        self.health.state = "running"
+        return True
 
     def _retry(self, step: Callable[[], None]) -> bool:
         """Call `step` until it does not ask for a retry; False when stopped before that."""
@@ -138,6 +157,7 @@ class Runner:
                 self._back_off(tries)
                 tries += 1
             else:
+                self.health.last_error = None if tries else self.health.last_error
                 return True
         return False
 
@@ -188,9 +208,8 @@ class SourceRunner(Runner):
         return self._source.describe()
 
     def _run(self) -> None:
-        if not self._retry(self._begin):
+        if not self._up(self._begin):
             return
-        self.health.state = "running"
         putter = self._threads.pool(f"{self.name}-put")
         try:
             self._loop(putter)
@@ -207,8 +226,10 @@ class SourceRunner(Runner):
         ahead: flow.Parcel | None = None
         putting: tuple[Work[bool], flow.Parcel] | None = None
         while not self._stopping.is_set():
+            if self._held(boundary=ahead is None and putting is None):
+                continue
             self._note_end()
-            if ahead is None:
+            if ahead is None and not self._holding:
                 batch = self._source.poll()
                 ahead = flow.pack(batch, self._route) if batch is not None else None
                 if batch is not None:
@@ -224,7 +245,7 @@ class SourceRunner(Runner):
                 self._accept(parcel)
             if ahead is not None and putting is None:
                 putting, ahead = (putter.submit(partial(self._offer, ahead)), ahead), None
-            elif putting is None and self._idle():
+            elif putting is None and not self._holding and self._idle():
                 return
         if putting is not None:
             putting[0].result()
@@ -291,7 +312,7 @@ class SourceRunner(Runner):
             self.health.state = "drained"
             return True
         self.signs.nothing_to_read()
-        self._pause(self._source.idle_ms)
+        self._rest(self._source.idle_ms)
         return False
 
 
@@ -305,6 +326,13 @@ class ServerRunner(Runner):
         self.signs = Signs(route, context.clock)
         self._draining = context.threads.event()
 
+    def resume(self) -> None:
+        """A server that refuses requests does not take them again: its next life does."""
+        if self.health.state == "held":
+            self.health.state, self.health.last_error = "crashed", "held, and to go on"
+            self._stopping.set()
+        super().resume()
+
     def drain(self, unterminated: bool = False) -> None:
         """Refuse new requests, answer those in hand, then be `drained`. Returns at once."""
         self._draining.set()
@@ -313,18 +341,21 @@ class ServerRunner(Runner):
         return self._source.describe()
 
     def _run(self) -> None:
-        if not self._retry(self._begin):
+        if not self._up(self._begin):
             return
-        self.health.state = "running"
         try:
             while not self._stopping.is_set():
                 if self._draining.is_set() and self.health.state == "running":
                     self.health.state = "draining"
                     self._source.drain()
                     self.health.state = "drained"
+                if self._holding and self.health.state == "running":
+                    # Who waits for his answer gets it; what comes now is refused, not lost.
+                    self._source.drain()
+                    self.health.state = "held"
                 self._retire()
                 self.signs.nothing_to_read()
-                self._pause(200)
+                self._rest(200)
         finally:
             self._source.stop()
 
@@ -352,149 +383,3 @@ class ServerRunner(Runner):
         streams = self._source.retired()
         for channel in self._route.channels.values() if streams else ():
             self._retry(lambda channel=channel: channel.retire(streams))  # type: ignore[misc]
-
-
-class SinkRunner(Runner):
-    """Drains one channel into one sink: one delivery fills while the one before is published."""
-
-    def __init__(self, channel: Channel, sink: Sink, context: Context) -> None:
-        super().__init__(f"{context.part}/{context.replica}", context)
-        self._sink = sink
-        self._channel = channel
-        self._reader: SegmentReader | None = None
-        holder = f"{self.name}/{secrets.token_hex(4)}"
-        self._lane = flow.Lane(
-            context.part, holder, channel, sink, self._read, context.clock, context.metrics
-        )
-        self._lease_ms = 0
-
-    def describe(self) -> dict[str, Json]:
-        lane = self._lane
-        opened = lane.open
-        return {
-            "delivery": opened.id if opened else None,
-            "delivery_rows": opened.rows if opened else 0,
-            "closing": len(lane.closing),
-            **getattr(self._sink, "describe", dict)(),
-        }
-
-    def drain(self, unterminated: bool = False) -> None:
-        """Sinks drain when their channel says so; nothing to do here."""
-
-    def _run(self) -> None:
-        if not self._retry(self._open):
-            return
-        self.health.state = "running"
-        heart = self._threads.start(f"{self.name}-heart", self._beat)
-        closer = self._threads.pool(f"{self.name}-close")
-        self._lane.reader = self._threads.pool(f"{self.name}-read")
-        try:
-            if self._retry(self._recover):
-                self._loop(closer)
-        except Fatal:
-            raise
-        except Exception:
-            self._give_back()
-            raise
-        finally:
-            self._stopping.set()
-            closer.shutdown()
-            self._lane.reader.shutdown()
-            flow.release(self._lane)
-            self._sink.close()
-            self.metrics.add("ConnectionClosedCount")
-            heart.join(5)
-
-    def _open(self) -> None:
-        info = self._channel.info()
-        self._lease_ms = info.lease_timeout_ms
-        try:
-            self._sink.open()
-        except RayflumeError:
-            self.metrics.add("ConnectionFailedCount")
-            raise
-        self.metrics.add("ConnectionCreatedCount")
-        if info.directory is not None and journal_in(info.directory) == info.journal:
-            # The journal lies on this host: its rows are read where they are.
-            self._reader = SegmentReader(info.directory, direct=info.direct)
-
-    def _recover(self) -> None:
-        """What earlier lives prepared is finished by the loop like what this one will prepare."""
-        self._lane.closing += flow.recover(self._lane)
-
-    def _give_back(self) -> None:
-        """After a crash of this lane: its rows count as those of a dead holder."""
-        try:
-            self._channel.holder_gone(self._lane.holder)
-        except Retry:
-            log.warning("%s: the channel will notice by itself", self.name)
-
-    def _loop(self, closer: Pool) -> None:
-        closing: Work[bool] | None = None
-        tries = 0
-        while not self._stopping.is_set():
-            if closing is not None and (closing.done() or len(self._lane.closing) > 1):
-                closing.result()
-                closing = None
-            if closing is None and self._lane.closing:
-                closing = closer.submit(partial(self._finish, self._lane.closing[0]))
-            self._gather()
-            try:
-                flow.collect(self._lane)
-                status = flow.drain(self._lane, TAKE_WAIT_MS)
-            except (Retry, Refused) as error:
-                self.health.last_error = describe(error)
-                self.metrics.add("DeliveryRetryCount")
-                self._back_off(tries)
-                tries += 1
-                continue
-            tries = 0
-            if status is flow.Status.DRAINED:
-                self._pause(100)
-        if closing is not None:
-            closing.result()
-
-    def _gather(self) -> None:
-        if 0 < self._lane.taken_bytes < GATHER_BYTES:
-            self._pause(min(GATHER_MS, flow.time_left(self._lane)))
-
-    def _finish(self, delivery: Delivery) -> bool:
-        """Bring one delivery to its end, however often the store fails; False when stopped."""
-
-        def once() -> None:
-            try:
-                flow.finish(self._lane, delivery)
-            except LeaseRevoked as error:
-                log.warning("%s: %s", self.name, error.message)
-            except Retry:
-                self.metrics.add("DeliveryRetryCount")
-                self.metrics.add("EventWriteFail")
-                raise
-
-        done = self._retry(once)
-        if done:
-            self._lane.closing.remove(delivery)
-            self.health.last_error = None
-        return done
-
-    def _read(self, ref: RowRef) -> EventBatch:
-        try:
-            if self._reader is not None:
-                try:
-                    return self._reader.read(ref)
-                except FileNotFoundError:
-                    raise LeaseRevoked(f"segment {ref.segment} is gone") from None
-            [record] = self._channel.fetch([ref])
-            return decode_rows(record, ref)
-        except RowsUnreadable as error:
-            self._channel.damaged(ref, str(error))
-            return EventBatch.from_events([])
-
-    def _beat(self) -> None:
-        """A lease lives as long as this thread does, however long a write or an upload takes."""
-        while not self._stopping.is_set():
-            try:
-                self._channel.heartbeat(self._lane.holder)
-            except Exception as error:  # whatever it is, the next one is due
-                log.debug("%s: heartbeat: %s", self.name, describe(error))
-            self._pause(self._lease_ms / HEARTBEATS_PER_LEASE)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from rayflume.agent.changes import Found, adjusted_only
 from rayflume.interfaces import Json
 
 Key: TypeAlias = tuple[str, int]
@@ -47,19 +48,41 @@ class Verb(StrEnum):
     KILL = "kill"
     DRAIN = "drain"
     STOP = "stop"
+    HOLD = "hold"
+    RESUME = "resume"
+    ADJUST = "adjust"
+    RENEW = "renew"
+    REMOVE = "remove"
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing to do now. `unterminated` goes with DRAIN of a source."""
+    """One thing to do now. `unterminated` goes with DRAIN of a source. `former`: START a part as it
+    was in the plan before. RENEW: end it, it is started as it is wanted; REMOVE: end it for good.
+    """
 
     verb: Verb
     key: Key
     unterminated: bool = False
+    former: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A part of a plan. `print`: what it is made of (changes.prints). `wires`: of a source or sink,
+    its channels.
+    """
+
+    kind: str
+    server: bool = False
+    print: str = ""
+    wires: tuple[str, ...] = ()
 
 
 @dataclass
-class _Watched:
+class Watched:
+    """What is known of a part, and how it is wanted."""
+
     kind: str
     server: bool
     state: str = "wanted"
@@ -73,6 +96,24 @@ class _Watched:
     drained: bool = False
     ended: bool = False
     """It was told to stop and has stopped."""
+    wanted: Wanted | None = None
+    """As it is to be, None before the first new plan."""
+    runs: str = ""
+    """The print of what runs."""
+    wires: tuple[str, ...] = ()
+    """The channels of what runs."""
+    leaving: bool = False
+    prepared: tuple[str, ...] = ()
+    """Of a channel: the sinks that have Prepared deliveries in it."""
+    deliveries: int = 0
+    """Of a sink: deliveries that are open or on their way."""
+    unheard: bool = False
+    """It was found by its name, and has not yet said what it is made of."""
+
+    @property
+    def outdated(self) -> bool:
+        """Whether it is another part than the one that is wanted."""
+        return self.leaving or (self.wanted is not None and self.runs != self.wanted.print)
 
 
 class Supervisor:
@@ -80,25 +121,35 @@ class Supervisor:
 
     def __init__(self, parts: Mapping[Key, tuple[str, bool]], *, until_drained: bool) -> None:
         """`parts`: key -> (kind, whether it is a server)."""
-        self._parts = {key: _Watched(kind, server) for key, (kind, server) in parts.items()}
+        self._parts = {key: Watched(kind, server) for key, (kind, server) in parts.items()}
         self._until_drained = until_drained
         self._asked_drain = False
         self.phase = Phase.RUNNING
         self.failed = False
 
+    def renew(self, wanted: Mapping[Key, Wanted], former: Mapping[Key, Wanted]) -> None:
+        """Another plan is in force: bring all parts from `former`, the plan before, to `wanted`."""
+        for key, part in {**former, **wanted}.items():
+            was = former.get(key, part)
+            watched = self._parts.setdefault(key, Watched(part.kind, part.server))
+            watched.server, watched.wanted = part.server, part
+            watched.runs, watched.wires = watched.runs or was.print, was.wires
+            watched.leaving = key not in wanted
+
     # -- told from outside ----------------------------------------------------------------------
 
     def add(self, key: Key, kind: str, server: bool) -> None:
         """A part more is wanted (a node joined)."""
-        self._parts.setdefault(key, _Watched(kind, server))
+        self._parts.setdefault(key, Watched(kind, server))
 
     def adopt(self, key: Key) -> None:
         """A part is running already: it was found by its name."""
-        self._parts[key].state = "starting"
+        self._parts[key].state, self._parts[key].unheard = "starting", True
 
     def observe(self, key: Key, status: Mapping[str, Json] | None, now_ms: int) -> None:
         """A part's status, None when it is dead."""
         part = self._parts[key]
+        part.unheard = part.unheard and status is not None and "plan" not in status
         if status is None:
             self._crashed(part, now_ms, "the process died")
             return
@@ -106,12 +157,12 @@ class Supervisor:
         part.last_error = str(status["last_error"]) if status["last_error"] else None
         if part.state == "crashed":
             self._crashed(part, now_ms, part.last_error or "crashed")
-        if part.kind == "channel":
-            part.rows = _rows_in(status.get("detail"))
+        part.runs = str(status.get("plan") or part.runs)
+        _look_inside(part, status.get("detail"))
         if part.crashes and now_ms - part.started_ms > STEADY_MS:
             part.crashes = 0
 
-    def _crashed(self, part: _Watched, now_ms: int, reason: str) -> None:
+    def _crashed(self, part: Watched, now_ms: int, reason: str) -> None:
         if part.state in ("wanted", "stopped", "dead"):
             return
         part.start_at_ms = now_ms + RESTART_MS[min(part.crashes, len(RESTART_MS) - 1)]
@@ -156,7 +207,8 @@ class Supervisor:
             return []
         if self.phase is Phase.ENDING:
             return self._stops(KIND_ORDER[::-1])
-        actions = self._starts(now_ms)
+        actions = renewals(self._parts, now_ms)
+        actions += self._starts(now_ms)
         if self.phase is Phase.RUNNING and self._until_drained:
             actions += self._drain_sources(servers=False, unterminated=True)
         elif self.phase is Phase.SOURCES:
@@ -169,6 +221,8 @@ class Supervisor:
 
     def _move_on(self) -> None:
         sources = self._of("source")
+        if self.renewing() and self.phase in (Phase.RUNNING, Phase.SOURCES):
+            return
         if self.phase is Phase.RUNNING and self._until_drained:
             finite = [part for part in sources if not part.server]
             if all(part.state in ("drained", "failed") for part in finite):
@@ -201,7 +255,7 @@ class Supervisor:
                 states.setdefault(name, set()).add(part.state)
         return {"failed"} in states.values()
 
-    def _of(self, kind: str) -> list[_Watched]:
+    def _of(self, kind: str) -> list[Watched]:
         return [part for part in self._parts.values() if part.kind == kind]
 
     def _starts(self, now_ms: int) -> list[Action]:
@@ -212,7 +266,7 @@ class Supervisor:
                     part.state == "dead" and now_ms >= part.start_at_ms
                 )
                 reading = kind != "source" or self.phase in (Phase.RUNNING, Phase.SOURCES)
-                if part.kind == kind and due and reading:
+                if part.kind == kind and due and reading and not part.outdated:
                     if part.state == "dead":
                         actions.append(Action(Verb.KILL, key))
                     actions.append(Action(Verb.START, key))
@@ -222,7 +276,7 @@ class Supervisor:
     def _to_drain(self, kind: str, servers: bool = True) -> Iterable[Key]:
         for key, part in self._parts.items():
             asked = part.kind == kind and part.state == "running" and not part.drained
-            if asked and (servers or not part.server):
+            if asked and not part.outdated and (servers or not part.server):
                 part.drained = True
                 part.rows = -1 if kind == "channel" else 0
                 yield key
@@ -250,6 +304,38 @@ class Supervisor:
         self._parts[key].ended = True
         if self._parts[key].state != "failed":
             self._parts[key].state = "stopped"
+
+    def renewed(self, key: Key) -> None:
+        """A RENEW or REMOVE was carried out."""
+        part = self._parts[key]
+        if part.leaving or part.wanted is None:
+            del self._parts[key]
+            return
+        part.runs, part.wires = part.wanted.print, part.wanted.wires
+        part.state, part.drained, part.crashes, part.last_error = "wanted", False, 0, None
+
+    def adjusted(self, key: Key) -> None:
+        """An ADJUST was carried out."""
+        part = self._parts[key]
+        if part.wanted is not None:
+            part.runs = part.wanted.print
+
+    def renewing(self) -> list[str]:
+        """Parts that are not yet as the plan in force wants them, and what they are doing."""
+        return [
+            f"{part.kind} {key[0]} is {part.state}"
+            + (f": {part.last_error}" * bool(part.last_error))
+            for key, part in self._parts.items()
+            if part.outdated
+        ]
+
+    def found(self) -> dict[str, Found]:
+        """Part -> how it is, all replicas together. See changes.refusals."""
+        found: dict[str, Found] = {}
+        for (name, _), part in self._parts.items():
+            now = Found(part.state, part.rows, part.prepared, part.deliveries)
+            found[name] = found[name].and_(now) if name in found else now
+        return found
 
     # -- shown ----------------------------------------------------------------------------------
 
@@ -281,14 +367,116 @@ class Supervisor:
     def steady(self) -> bool:
         """Whether nothing is to be done until a part changes or somebody asks for something."""
         running = all(part.state == "running" for part in self._parts.values())
-        return running and self.phase is Phase.RUNNING and not self._until_drained
+        still = not self.renewing() and not self._until_drained
+        return running and still and self.phase is Phase.RUNNING
 
     def alive(self, key: Key) -> bool:
         """Whether the part should answer now."""
         return self._parts[key].state not in ("wanted", "dead", "stopped")
 
 
-def _rows_in(detail: Json) -> int:
-    if not isinstance(detail, dict) or "waiting" not in detail:
-        return -1
-    return sum(int(str(detail[name])) for name in ("waiting", "leased", "prepared"))
+def _look_inside(part: Watched, detail: Json) -> None:
+    """Note what is in a channel, and what a sink has under way."""
+    if part.kind == "channel":
+        part.rows = -1
+    if not isinstance(detail, dict):
+        return
+    if part.kind == "channel" and "waiting" in detail:
+        part.rows = sum(int(str(detail[name])) for name in ("waiting", "leased", "prepared"))
+        sinks = detail.get("prepared_sinks", [])
+        part.prepared = tuple(map(str, sinks)) if isinstance(sinks, list) else ()
+    elif part.kind == "sink":
+        part.deliveries = int(str(detail.get("deliveries", 0)))
+
+
+# -- from one plan to the next ---------------------------------------------------------------------
+
+
+def renewals(parts: Mapping[Key, Watched], now_ms: int) -> list[Action]:
+    """What brings parts from the plan before to the one in force, as far as it can be done now.
+
+    Sources first: at a batch boundary they end. A channel that is opened anew waits until its sinks
+    stand still; one that is dropped, until it is fed no more and empty. A sink lands what it has
+    prepared, as it was, and then ends. What stands still for others goes on when they are done.
+    """
+    actions: list[Action] = []
+    for key, part in parts.items():
+        if part.unheard:
+            continue
+        if part.kind == "channel":
+            actions += _channel(key, part, parts, now_ms) if part.outdated else []
+        elif part.outdated:
+            actions += _end_of_flow(key, part, parts, now_ms)
+        elif part.kind == "sink" and _waits_for_reopening(part, parts):
+            actions += [Action(Verb.HOLD, key)] if part.state == "running" else []
+        elif part.state == "held" and all(p.state == "running" for p in _channels(part, parts)):
+            actions.append(Action(Verb.RESUME, key))
+    return actions
+
+
+_STILL = ("held", "drained", "stopped", "failed")
+_QUIET = (*_STILL, "dead", "wanted", "starting")
+"""States of a sink in which its channel may be opened anew: nothing is open in it."""
+
+
+def _reopens(part: Watched) -> bool:
+    if part.kind != "channel" or not part.outdated or part.leaving or part.wanted is None:
+        return False
+    return not adjusted_only(part.runs, part.wanted.print)
+
+
+def _channels(part: Watched, parts: Mapping[Key, Watched]) -> list[Watched]:
+    return [one for (name, _), one in parts.items() if name in part.wires]
+
+
+def _waits_for_reopening(sink: Watched, parts: Mapping[Key, Watched]) -> bool:
+    return any(map(_reopens, _channels(sink, parts)))
+
+
+def _ended(key: Key, part: Watched) -> Action:
+    return Action(Verb.REMOVE if part.leaving else Verb.RENEW, key)
+
+
+def _as_it_was(key: Key, part: Watched, now_ms: int) -> list[Action]:
+    """Start a dead part as it was, for there is something that only it can finish."""
+    if part.state not in ("dead", "wanted") or now_ms < part.start_at_ms:
+        return []
+    part.state, part.started_ms, part.drained = "starting", now_ms, False
+    return [Action(Verb.KILL, key), Action(Verb.START, key, former=True)]
+
+
+def _end_of_flow(
+    key: Key, part: Watched, parts: Mapping[Key, Watched], now_ms: int
+) -> list[Action]:
+    """The next step of a source or sink that is not as it is wanted."""
+    if part.kind == "sink":
+        channels = _channels(part, parts)
+        emptying = any(p.leaving and not (p.drained and p.rows == 0) for p in channels)
+        known = all(p.rows >= 0 or p.state == "failed" for p in channels)
+        unfinished = emptying or not known or any(key[0] in p.prepared for p in channels)
+        if unfinished and part.state in ("dead", "wanted"):
+            return _as_it_was(key, part, now_ms)
+        if (emptying and part.state != "failed") or (unfinished and part.state == "starting"):
+            return []
+    if part.state in ("running", "draining"):
+        return [Action(Verb.HOLD, key)]
+    return [_ended(key, part)]
+
+
+def _channel(key: Key, part: Watched, parts: Mapping[Key, Watched], now_ms: int) -> list[Action]:
+    """The next step of a channel that is not as it is wanted."""
+    beside = [p for p in parts.values() if key[0] in p.wires]
+    if part.leaving:
+        if any(p.kind == "source" for p in beside):
+            return []
+        if part.state in ("dead", "wanted"):
+            return _as_it_was(key, part, now_ms)
+        if part.state == "running" and not part.drained:
+            part.drained, part.rows = True, -1
+            return [Action(Verb.DRAIN, key)]
+        gone = part.rows == 0 and not beside
+        return [_ended(key, part)] if gone else []
+    if not _reopens(part) and part.state in ("running", "starting", "waiting"):
+        return [Action(Verb.ADJUST, key)] if part.state == "running" else []
+    still = all(p.state in _QUIET for p in beside if p.kind == "sink")
+    return [_ended(key, part)] if still or part.state != "running" else []

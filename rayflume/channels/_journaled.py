@@ -21,6 +21,7 @@ import pyarrow as pa
 from isal.isal_zlib import crc32
 
 from rayflume.batch import EventBatch, Extent
+from rayflume.channels._tended import Tended
 from rayflume.completeness import Counted, Sealed, Watermark, WatermarkQuery
 from rayflume.component import Context
 from rayflume.errors import ChannelClosed, JournalFailed, JournalLocked, LeaseRevoked
@@ -43,6 +44,11 @@ from rayflume.journal.segment import Kind, Meta, extents_to_json
 from rayflume.journal.store import Journal
 from rayflume.units import format_bytes
 
+_ROWLESS_PUTS_MAX = 256
+"""So many puts without a row, one behind the other, are kept at most before what is used is given
+back.
+"""
+
 log = logging.getLogger(__name__)
 
 DRAINING_WAIT_MS = 50
@@ -63,7 +69,7 @@ class ChannelSetup:
     on_commit: Callable[[Ledger], None] | None = None
 
 
-class JournaledChannel:
+class JournaledChannel(Tended):
     """The channel. See interfaces.Channel for the contract; thread-safe."""
 
     def __init__(
@@ -83,6 +89,8 @@ class JournaledChannel:
         self._failed_ms: int | None = None
         self._free = (0, 0)
         self._put_times: deque[tuple[int, int]] = deque()
+        self._rowless = 0
+        self._woken: set[str] = set()  # replicas whose next take must not wait
 
     @property
     def journal_directory(self) -> Path | None:
@@ -92,9 +100,7 @@ class JournaledChannel:
     # -- life -----------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Take the directory and open the journal. Raises JournalLocked, JournalDamaged,
-        OSError.
-        """
+        """Take the directory, open the journal. Raises JournalLocked, JournalDamaged, OSError."""
         self._lock()
         try:
             with self._condition:
@@ -109,6 +115,7 @@ class JournaledChannel:
 
     def _open_journal(self) -> None:
         self._journal.open()
+        self._journal.ledger.limits = self._limits
         self._journal.ledger.draining = self._draining
         if self._setup.on_open is not None:
             self._setup.on_open(self._journal.ledger)
@@ -205,14 +212,20 @@ class JournaledChannel:
             ledger.complete.heard(request.source, self._clock.monotonic_ms())
             if any(judged.keep):
                 seq, stop = self._store(request, judged)
+                self._rowless = 0 if judged.rows else self._rowless + 1
                 self._free = self._free[0], self._free[1] - len(request.payload)
             self._journal.sync(seq)
             self._metrics.add("EventPutSuccessCount", judged.rows)
             self._metrics.add("EventSkippedCount", judged.skipped)
             ledger.visible = max(ledger.visible, stop)
-            if stop:
+            if judged.rows:
                 self._put_times.append((stop, self._clock.monotonic_ms()))
+            if stop:
                 self._condition.notify_all()
+            if self._rowless >= _ROWLESS_PUTS_MAX:
+                # No commit may come for long that would give back what these take.
+                self._rowless = 0
+                self._after_commit(ledger)
             return PutReply(PutOutcome.STORED, self._credit(ledger), conflicts=judged.conflicts)
 
     def _store(self, request: PutRequest, judged: Judgement) -> tuple[int, int]:
@@ -291,6 +304,9 @@ class JournaledChannel:
         while True:
             with self._open_ledger() as ledger:
                 now_ms = self._clock.monotonic_ms()
+                if (replica := holder.rpartition("/")[0]) in self._woken:
+                    self._woken.discard(replica)
+                    deadline_ms = now_ms
                 self._expire(ledger, now_ms)
                 taken = ledger.take(holder, delivery, bytes_max, now_ms, turn)
                 if ledger.draining:

@@ -35,6 +35,8 @@ class Memory(Component):
     """
 
     durable: ClassVar[bool] = False
+    adjusts: ClassVar[bool] = True
+    """Its options can change while it holds rows: see MemoryChannel.adjust."""
 
     capacity: Capacity = option(
         "Rows and bytes the channel may hold, or only a number of rows as in Flume. (Flume's "
@@ -61,14 +63,16 @@ class Memory(Component):
         return MemoryChannel(self, context)
 
 
+def _limits(options: Memory) -> LedgerLimits:
+    return LedgerLimits(options.capacity.events, options.capacity.bytes, options.lease_timeout)
+
+
 class MemoryChannel(JournaledChannel):
     """A journal on a disk in memory, beside a small durable journal that holds only positions."""
 
     def __init__(self, options: Memory, context: Context) -> None:
         directory = context.path(str(context.state_dir)) / context.agent / context.part
-        limits = LedgerLimits(
-            options.capacity.events, options.capacity.bytes, options.lease_timeout
-        )
+        limits = _limits(options)
         self._table = JournaledChannel(
             LocalDisk(directory, _TABLE_SEGMENT_BYTES),
             JournalOptions(limits, _TABLE_SEGMENT_BYTES),
@@ -90,6 +94,12 @@ class MemoryChannel(JournaledChannel):
         """That of the table of streams."""
         return self._table.journal_directory
 
+    def adjust(self, options: Memory) -> None:
+        """Take other options from now on; the rows stay (as in Flume, which re-uses a memory
+        channel when the configuration is loaded anew).
+        """
+        self.resize(_limits(options))
+
     def open(self) -> None:
         self._table.open()
         with self._table._open_ledger() as table:
@@ -106,6 +116,11 @@ class MemoryChannel(JournaledChannel):
 
     def _note_put(self, stop: int, extents: tuple[Extent, ...]) -> None:
         for extent in extents:
+            last_stop, last = self._behind[-1] if self._behind else (-1, extent)
+            if last_stop == stop and _goes_on(last, extent):
+                # Rows that interceptors dropped, or a selector sent elsewhere, take no room.
+                self._behind[-1] = stop, replace(extent, start=last.start, rows=0)
+                continue
             self._behind.append((stop, replace(extent, rows=0)))
             self._extents_behind[extent.stream] += 1
             self._settled.discard(extent.stream)
@@ -148,3 +163,10 @@ class MemoryChannel(JournaledChannel):
     def close(self) -> None:
         super().close()
         self._table.close()
+
+
+def _goes_on(last: Extent, following: Extent) -> bool:
+    """Whether two extents are one piece of a stream."""
+    if last.keyed or following.keyed:
+        return False
+    return (last.stream, last.end) == (following.stream, following.start)

@@ -19,8 +19,9 @@ from rayflume.cli._output import complain, interactive
 from rayflume.errors import ConfigError, RayflumeError
 
 COMMANDS = (
-    "run", "start", "status", "tap", "submit", "validate", "graph", "components", "fsck", "journal",
-    "gc", "compact", "lake", "replay",
+    "run", "start", "apply", "status", "tap", "submit", "validate", "graph", "convert",
+    "components", "fsck",
+    "journal", "gc", "compact", "lake", "replay",
 )  # fmt: skip
 """The command modules in the order of the help text."""
 DONE, FAILED, WRONG = 0, 1, 2
@@ -33,6 +34,8 @@ Check a configuration:  rayflume validate conf/clickstream.yaml
 Run it until all is read:  rayflume run conf/clickstream.yaml --until-drained
 
 See what a part can do:  rayflume components parquet
+
+Run an agent of Apache Flume:  rayflume run flume.conf --agent a1
 """
 _UsageError = typer.BadParameter.__mro__[1]  # typer brings its own click and does not export it
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,11 +27,13 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a running age
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
-    """Connected to a cluster within the block. Raises ConfigError when there is none."""
+def connected(address: str, modules: Sequence[Path] = ()) -> Iterator[None]:
+    """Connected to a cluster within the block; `modules` as in cluster.connect. Raises ConfigError
+    when there is none.
+    """
     from rayflume.agent import cluster
 
-    cluster.connect(address)
+    cluster.connect(address, modules=modules)
     try:
         yield
     finally:

@@ -48,7 +48,7 @@ def chosen_lake(
         if sink is not None:
             raise ConfigError("--sink goes with --config")
         return LakePlace(path, _parsed(options or []))
-    from rayflume.config import load
+    from rayflume.flume.read import load
 
     if options:
         raise ConfigError("--storage goes with a path; --config has the storage's options")
@@ -86,4 +86,5 @@ def _of_sink(plan: AgentPlan, sink: str | None) -> LakePlace:
         raise ConfigError(f"{plan.file} has no sink {sink!r} with a lake{hint}")
     found = lakes[sink]
     table = getattr(found, "table", None)
-    return LakePlace(found.path, dict(found.storage), plan.directory, table)
+    path = getattr(found, "lake_path", found.path)  # without escapes
+    return LakePlace(path, dict(found.storage), plan.directory, table)

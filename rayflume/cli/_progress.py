@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from rayflume.agent.figures import AgentFigures, PartFigures
 
 LINE_EVERY_MS = 5_000
+ROWS_LOG = "rayflume.sinks.logger"
 COLUMNS = (
     "part", "state", "rows in", "rows out", "in", "out", "rows/s", "backlog", "errors",
 )  # fmt: skip
 STATE_STYLES = {
     "running": "green", "draining": "yellow", "drained": "cyan", "stopped": "cyan",
-    "starting": "yellow", "waiting": "yellow", "wanted": "yellow",
+    "starting": "yellow", "waiting": "yellow", "wanted": "yellow", "held": "yellow",
     "failed": "bold red", "dead": "bold red", "crashed": "bold red",
 }  # fmt: skip
 
@@ -164,7 +165,7 @@ def summary(figures: AgentFigures) -> None:
     cells = {
         "rows in": f"{figures.rows_in:,}",
         "filtered": f"{figures.filtered:,}",
-        "rows in the lake": f"{figures.rows_delivered:,}",
+        "rows delivered": f"{figures.rows_delivered:,}",
         "dead letters": f"{figures.dead:,}",
         "left in channels": f"{figures.backlog:,}",
         "files": f"{figures.total('sink', 'FileCommittedCount'):,}",
@@ -190,9 +191,12 @@ class StderrLog(logging.Handler):
 
 
 def log_to_stderr(level: str) -> None:
-    """Send log lines from `level` on to stderr, with user data in them made visible."""
+    """Send log lines from `level` on to stderr, with user data in them made visible. Rows of a
+    `logger` sink always: to see them is what it is for.
+    """
     handler = StderrLog()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger(ROWS_LOG).setLevel(logging.INFO)

@@ -1,6 +1,7 @@
 """What a part's class says of itself, for the terminal, JSON, Markdown and sample YAML.
 
-`docs/components.md` and `conf/reference/` are made from this and from nothing else.
+`docs/components.md` and `conf/reference/` are made from this and from nothing else;
+docs/flume-parity.md comes from the tables of Flume's names.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import yaml
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from rayflume.cli import _parity as parity
 from rayflume.cli._types import default_text, kind_text
 from rayflume.component import FOLDERS, Component, NestedPart, lookup, types_of
 from rayflume.config.fields import option_name, parts_in
@@ -294,7 +296,7 @@ def _cell(text: str) -> str:
 def files() -> dict[str, str]:
     """Path below the project -> text of every file that is made from the parts."""
     parts = all_parts()
-    found = {"docs/components.md": markdown(parts)}
+    found = {"docs/components.md": markdown(parts), "docs/flume-parity.md": parity.markdown()}
     for part in parts:
         found[f"conf/reference/{FOLDERS[part.kind]}/{part.type}.yaml"] = reference_yaml(part)
     return found

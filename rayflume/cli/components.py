@@ -1,4 +1,4 @@
-"""`rayflume components [TYPE]`: every part, or all options of one."""
+"""`rayflume components [TYPE]`: every part, or all options of one; `--flume`: those of Flume."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import Annotated
 
 import typer
 
+from rayflume.cli import _new as new_part
+from rayflume.cli import _parity as parity
 from rayflume.cli import _reference as reference
 from rayflume.cli._output import console, interactive, say, say_json, table
-from rayflume.component import FOLDERS, nearest, types_of
+from rayflume.component import FOLDERS, nearest, own_part, types_of
 from rayflume.errors import ConfigError
+from rayflume.flume.names import FlumePart
+from rayflume.own_parts import is_dotted, make_importable
 
 
 def add(app: typer.Typer) -> None:
@@ -23,7 +27,9 @@ def components(
     part: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TYPE]", help="A type such as `parquet`, or `kind.type`: `channel.memory`."
+            metavar="[TYPE]",
+            help="A type such as `parquet`, `kind.type` as `channel.memory`, or a class of your "
+            "own as `my_module.MySink`.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -33,7 +39,23 @@ def components(
     write: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Write docs/components.md and conf/reference/ below this directory."
+            metavar="DIR",
+            help="Write docs/components.md, docs/flume-parity.md and conf/reference/ below this "
+            "directory.",
+        ),
+    ] = None,
+    flume: Annotated[
+        bool,
+        typer.Option(
+            "--flume", help="The parts of Apache Flume and what rayflume has of them; of one: all."
+        ),
+    ] = False,
+    new: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Write the module of a class of your own to begin with, and a test of it: "
+            "source, interceptor, selector, channel, sink or format.",
         ),
     ] = None,
 ) -> None:
@@ -41,6 +63,13 @@ def components(
 
     Example:  rayflume components parquet
     """
+    if new is not None:
+        for written in new_part.write(part or "", new, Path.cwd()):
+            say(f"wrote {written}")
+        return
+    if flume:
+        _flume(part, as_json, markdown)
+        return
     if write is not None:
         for path in reference.write(write):
             say(f"wrote {path}")
@@ -60,9 +89,37 @@ def components(
             _show(one)
 
 
+def _flume(name: str | None, as_json: bool, markdown: bool) -> None:
+    found = parity.parts() if name is None else parity.named(name)
+    if as_json:
+        say_json(parity.as_json(found))
+    elif markdown:
+        sys.stdout.write(parity.markdown())
+    elif name is None:
+        columns = ["kind", "Flume", "status", "rayflume", "reason or remark"]
+        table(columns, parity.rows(found), {"done": "green", "never": "red", "not yet": "yellow"})
+    else:
+        for part in found:
+            _show_flume(part)
+
+
+def _show_flume(part: FlumePart) -> None:
+    own = f": {part.type}" if part.type else ""
+    say(f"{part.kind} {parity.title(part)} ({part.status}{own})", "bold")
+    for text in (part.java_class, part.why):
+        if text:
+            _wrapped(text, "  ")
+    say("")
+    table(["property", "default", "option", "remark"], parity.property_rows(part))
+    say("")
+
+
 def _named(part: str) -> list[tuple[str, str]]:
     """(kind, type) of every part that the word names."""
     kind, _, name = part.lower().rpartition(".")
+    if kind not in FOLDERS and is_dotted(part) and part.rpartition(".")[2][0].isupper():
+        make_importable([part], Path.cwd())
+        return [(own_part(part).kind, part)]
     if kind and kind not in FOLDERS:
         raise ConfigError(f"unknown kind {kind!r}{nearest(kind, list(FOLDERS))}")
     kinds = [kind] if kind else list(FOLDERS)

@@ -37,7 +37,7 @@ def gc(
     """
     from rayflume.agent.garbage import collect
     from rayflume.agent.lean import spare_pandas
-    from rayflume.config import load
+    from rayflume.flume.read import load
 
     spare_pandas()
     looked = list(collect(load(conf, agent), dry_run=dry_run))

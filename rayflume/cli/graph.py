@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rayflume.cli._conf import FlumeOptions, for_flume, plan_of
 from rayflume.cli._output import LEVEL_STYLES, console, interactive, say
 from rayflume.cli.validate import AgentName, Conf, words
 
@@ -19,12 +20,15 @@ def add(app: typer.Typer) -> None:
     app.command("graph")(graph)
 
 
+@for_flume
 def graph(
     conf: Conf,
     agent: AgentName = None,
     mermaid: Annotated[
         bool, typer.Option("--mermaid", help="Print Mermaid, for a README or a wiki.")
     ] = False,
+    *,
+    flume: FlumeOptions,
 ) -> None:
     """Draw sources, channels and sinks. Starts nothing, needs no Ray.
 
@@ -32,9 +36,9 @@ def graph(
 
     Example:  rayflume graph conf/clickstream.yaml --mermaid
     """
-    from rayflume.config import guarantees, load
+    from rayflume.config import guarantees
 
-    plan = load(conf, agent)
+    plan = plan_of(conf, agent, flume)
     paths = guarantees(plan)
     if mermaid:
         lines = mermaid_lines(plan, paths)
@@ -129,6 +133,7 @@ def mermaid_lines(plan: AgentPlan, paths: list[PathGuarantee]) -> list[str]:
             lines.append(f"    {ids[source.name]} {arrow} {ids[name]}")
     for sink in plan.sinks.values():
         levels = {str(path.level) for path in paths if path.sink == sink.name}
-        weakest = words(next(one for one in reversed(list(LEVEL_STYLES)) if one in levels))
-        lines.append(f"    {ids[sink.channel]} -->|{weakest}| {ids[sink.name]}")
+        weakest = next((one for one in reversed(list(LEVEL_STYLES)) if one in levels), "")
+        arrow = f"-->|{words(weakest)}|" if weakest else "-->"  # nothing fills the channel
+        lines.append(f"    {ids[sink.channel]} {arrow} {ids[sink.name]}")
     return lines

@@ -156,7 +156,7 @@ def _end_delivery(
 ) -> None:
     from rayflume.agent import by_hand
     from rayflume.agent.lean import spare_pandas
-    from rayflume.config import load
+    from rayflume.flume.read import load
 
     config, output = given
     if publish is not None and abandon is not None:
@@ -199,7 +199,7 @@ def drain(
     from rayflume.agent.by_hand import drained_plan
     from rayflume.agent.inline import InlineAgent
     from rayflume.agent.lean import spare_pandas
-    from rayflume.config import load
+    from rayflume.flume.read import load
 
     spare_pandas()
     grace_ms = grace_of(grace)

@@ -53,7 +53,7 @@ def replay(
     from rayflume.agent.inline import InlineAgent
     from rayflume.agent.lean import spare_pandas
     from rayflume.agent.replay import choose, mark_done, prepare
-    from rayflume.config import load
+    from rayflume.flume.read import load
 
     spare_pandas()
     grace_ms = grace_of(grace)

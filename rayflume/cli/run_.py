@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from rayflume.cli._conf import FlumeOptions, for_flume, plan_of
 from rayflume.cli._output import complain, interactive, say
 from rayflume.cli._progress import Progress, log_to_stderr, summary
 from rayflume.cli.validate import AgentName, Conf
 from rayflume.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rayflume.agent.cluster import RayAgent
     from rayflume.agent.figures import AgentFigures
-    from rayflume.agent.follow import Agent
+    from rayflume.agent.inline import InlineAgent
     from rayflume.config import AgentPlan
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A configuration that is applied when it changes. See agent.reload.Reload."""
+
+    file: Path
+    read: Callable[[], AgentPlan]
+    plan: AgentPlan
+    host: bool = True
+
 
 Address = Annotated[
     str | None,
@@ -36,7 +52,10 @@ Grace = Annotated[
 ]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error", "critical"],
-    typer.Option("--log-level", help="Log lines on stderr from this level on."),
+    typer.Option(
+        "--log-level",
+        help="Log lines on stderr from this level on; rows of a logger sink always.",
+    ),
 ]
 
 
@@ -45,6 +64,7 @@ def add(app: typer.Typer) -> None:
     app.command("run")(run)
 
 
+@for_flume
 def run(
     conf: Conf,
     agent: AgentName = None,
@@ -64,18 +84,28 @@ def run(
             "--new-journal", help="Begin an empty journal where no node has the earlier one."
         ),
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="When the file changes, change the parts that differ."),
+    ] = False,
     grace: Grace = "60s",
     log_level: LogLevel = "critical",
+    *,
+    flume: FlumeOptions,
 ) -> None:
     """Run an agent here until it has ended or Ctrl-C is pressed.
 
     The first Ctrl-C (or SIGTERM) stops reading and delivers what is in the channels, the second
-    stops at once; nothing is lost either way. Exit code 1 when a part failed.
+    stops at once; nothing is lost either way. Exit code 1 when a part failed. With --watch a
+    changed file is checked and applied as `rayflume apply` does; a bad one is refused, and the plan
+    before goes on.
+
+    Of a Flume file Flume's defaults hold; what Flume would drop is dropped, and told at the start.
 
     Example:  rayflume run conf/clickstream.yaml --until-drained
-    """
-    from rayflume.config import load
 
+    Example:  rayflume run flume.conf --agent a1
+    """
     if inline and (address or new_journal):
         raise typer.BadParameter("--inline has no cluster: leave out --address and --new-journal")
     if inline:
@@ -83,7 +113,10 @@ def run(
 
         spare_pandas()
     grace_ms = grace_of(grace)
-    plan = load(conf, agent)
+    plan = plan_of(conf, agent, flume)
+    here = inline or address is None
+    read = partial(plan_of, conf, plan.agent, flume)
+    reload = Watched(conf, read, plan, here) if watch else None
     if inline or address is None:
         refuse_host(plan)
     log_to_stderr(log_level)
@@ -91,12 +124,17 @@ def run(
         if inline:
             from rayflume.agent.inline import InlineAgent
 
-            followed(InlineAgent(plan, until_drained=until_drained).start(), grace_ms)
+            followed(InlineAgent(plan, until_drained=until_drained).start(), grace_ms, reload)
         else:
-            _on_ray(plan, address, (until_drained, new_journal), grace_ms)
+            _on_ray(plan, address, (until_drained, new_journal), (grace_ms, reload))
 
 
-def _on_ray(plan: AgentPlan, address: str | None, wanted: tuple[bool, bool], grace_ms: int) -> None:
+def _on_ray(
+    plan: AgentPlan,
+    address: str | None,
+    wanted: tuple[bool, bool],
+    following: tuple[int, Watched | None],
+) -> None:
     from rayflume.agent.plan_store import Record
 
     where = f"connecting to Ray at {address}" if address else "starting Ray on this machine"
@@ -104,32 +142,58 @@ def _on_ray(plan: AgentPlan, address: str | None, wanted: tuple[bool, bool], gra
     from rayflume.agent import cluster
     from rayflume.agent.placement import alive_nodes
 
-    cluster.connect(address)
+    modules = plan.modules() if address else ()
+    # Rows of a logger sink are to be seen; they are log lines of the process that has the sink.
+    logs = any(sink.type == "logger" for sink in plan.sinks.values())
+    cluster.connect(address, log_to_driver=logs, modules=modules)
     try:
         if address is not None and len(alive_nodes()) == 1:
             refuse_host(plan)
         record = Record(plan, until_drained=wanted[0], new_journal=wanted[1])
         running = cluster.start_agent(record, detached=False)
         try:
-            followed(running, grace_ms)
+            followed(running, *following)
         finally:
             running.close()
     finally:
         cluster.disconnect()
 
 
-def followed(agent: Agent, grace_ms: int) -> AgentFigures:
-    """Show progress until the agent has ended, then the summary; its last figures. Raises Exit(1)
-    when it failed.
+def followed(
+    agent: InlineAgent | RayAgent, grace_ms: int, watched: Watched | None = None
+) -> AgentFigures:
+    """Show progress until the agent has ended, then the summary; its last figures. `watched`: apply
+    that file each time it changes. Raises Exit(1) when the agent failed.
     """
     from rayflume.agent.follow import Follow, Follower, Signals
     from rayflume.clock import SystemClock
 
-    with Progress() as progress, Signals().caught() as signals:
-        options = Follow(progress.show, progress.say, grace_ms)
+    with (
+        Progress() as progress,
+        Signals().caught() as signals,
+        _reloading(agent, watched, progress.say) as look,
+    ):
+        options = Follow(progress.show, progress.say, grace_ms, look=look)
         figures = Follower(agent, options, SystemClock()).run(signals)
     ended(figures)
     return figures
+
+
+@contextmanager
+def _reloading(
+    agent: InlineAgent | RayAgent, watched: Watched | None, say: Callable[[str], None]
+) -> Iterator[Callable[[], None]]:
+    """What is to be called now and then, so that changes of the file are applied."""
+    if watched is None:
+        yield lambda: None
+        return
+    from rayflume.agent.reload import Reload, Reloader
+
+    reloader = Reloader(agent, Reload(watched.file, watched.read, say, watched.plan, watched.host))
+    try:
+        yield reloader.look
+    finally:
+        reloader.close()
 
 
 def ended(figures: AgentFigures) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rayflume.cli._cluster import Address, Name, connected, running
+from rayflume.cli._conf import FlumeOptions, for_flume, plan_of
 from rayflume.cli._output import complain, say
 from rayflume.cli._progress import Progress
 from rayflume.cli.run_ import ended, refuse_host
@@ -27,6 +28,7 @@ def add(app: typer.Typer) -> None:
     app.command("drain")(drain)
 
 
+@for_flume
 def start(
     conf: Conf,
     agent: AgentName = None,
@@ -43,19 +45,22 @@ def start(
             "--new-journal", help="Begin an empty journal where no node has the earlier one."
         ),
     ] = False,
+    *,
+    flume: FlumeOptions,
 ) -> None:
     """Start an agent on a Ray cluster and leave it running there.
 
     Local paths must not be relative, for the parts run wherever Ray places them.
 
     Example:  rayflume start conf/clickstream.yaml --address 10.0.0.1:6379
+
+    Example:  rayflume start flume.conf --agent a1
     """
     from rayflume.agent.paths import refuse_relative
-    from rayflume.config import load
 
-    plan = load(conf, agent)
+    plan = plan_of(conf, agent, flume)
     refuse_relative(plan)
-    with connected(address):
+    with connected(address, plan.modules()):
         from rayflume.agent import cluster
         from rayflume.agent.placement import alive_nodes
         from rayflume.agent.plan_store import Record

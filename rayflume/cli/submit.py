@@ -9,13 +9,14 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import rayflume
+from rayflume.cli._conf import FlumeOptions, for_flume, plan_of, yaml_of
 from rayflume.cli._output import complain, interactive, printable, say
 from rayflume.cli.run_ import Grace, grace_of
 from rayflume.cli.validate import AgentName, Conf
@@ -23,6 +24,8 @@ from rayflume.errors import ConfigError, RayflumeError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
+
+    from rayflume.config import AgentPlan
 
 STOP_MARGIN_S = 30
 """For the parts to stop after the grace is over, before Ray kills the job."""
@@ -39,6 +42,7 @@ def add(app: typer.Typer) -> None:
     app.command("submit")(submit)
 
 
+@for_flume
 def submit(
     conf: Conf,
     address: Annotated[
@@ -62,25 +66,28 @@ def submit(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Show the job's log until it ends.")
     ] = True,
+    *,
+    flume: FlumeOptions,
 ) -> None:
     """Run an agent as a Ray job; `ray job stop` drains it.
 
-    Only the configuration travels. Variables such as ${NAME} are read on the cluster, so no secret
-    is in the job. Local paths must not be relative. Ctrl-C leaves the job running.
+    The configuration travels, a Flume file as the YAML that `rayflume convert` prints, and with it
+    the Python modules beside it that hold parts of your own. Variables such as ${NAME} are read on
+    the cluster, so no secret is in the job. Local paths must not be relative. Ctrl-C leaves the job
+    running.
 
     Example:  rayflume submit conf/clickstream.yaml --address http://head:8265
     """
     from rayflume.agent.paths import refuse_relative
-    from rayflume.config import load
 
     grace_s = -(-grace_of(grace) // 1000)
-    plan = load(conf, agent, Elsewhere())
+    plan = plan_of(conf, agent, flume, Elsewhere())
     refuse_relative(plan)
     client = _client(address)
     options = ["--grace", str(grace_s), "--agent", plan.agent]
     options += ["--until-drained"] if until_drained else []
     options += ["--new-journal"] if new_journal else []
-    job = _submit(client, conf, plan.agent, options)
+    job = _submit(client, yaml_of(conf, agent, flume), plan, options)
     say(f"job {job} runs the agent {plan.agent}", "bold")
     if not wait:
         say(f"ray job logs {job} --address {address}    ray job stop {job} --address {address}")
@@ -129,10 +136,11 @@ def _client(address: str) -> JobSubmissionClient:
         raise ConfigError(f"no Ray dashboard at {address}: {_reason(error)}") from error
 
 
-def _submit(client: JobSubmissionClient, conf: Path, agent: str, options: list[str]) -> str:
+def _submit(client: JobSubmissionClient, conf: bytes, plan: AgentPlan, options: list[str]) -> str:
     with tempfile.TemporaryDirectory(prefix="rayflume-") as directory:
-        shutil.copyfile(conf, Path(directory) / "conf.yaml")
+        (Path(directory) / "conf.yaml").write_bytes(conf)
         shutil.copyfile(entry_script(), Path(directory) / "ingest.py")
+        _copy_modules(plan.modules(), Path(directory))
         stop_wait_s = int(options[options.index("--grace") + 1]) + STOP_MARGIN_S
         runtime_env = {
             "working_dir": directory,
@@ -143,11 +151,20 @@ def _submit(client: JobSubmissionClient, conf: Path, agent: str, options: list[s
         try:
             return str(
                 client.submit_job(
-                    entrypoint=command, runtime_env=runtime_env, metadata={"rayflume": agent}
+                    entrypoint=command, runtime_env=runtime_env, metadata={"rayflume": plan.agent}
                 )
             )
         except Exception as error:
             raise RayflumeError(f"the job was not accepted: {_reason(error)}") from error
+
+
+def _copy_modules(modules: Sequence[Path], directory: Path) -> None:
+    for path in modules:
+        if path.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(path, directory / path.name, ignore=ignored)
+        else:
+            shutil.copyfile(path, directory / path.name)
 
 
 async def _follow(client: JobSubmissionClient, job: str) -> None:

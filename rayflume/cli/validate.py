@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rayflume.cli._conf import FlumeOptions, flume_file, for_flume, refuse_for_yaml
 from rayflume.cli._output import LEVEL_STYLES, say, say_json, table
 from rayflume.errors import ConfigError
 
 if TYPE_CHECKING:
     from rayflume.config import AgentPlan, PartPlan, PathGuarantee
 
-Conf = Annotated[Path, typer.Argument(metavar="CONF", help="The configuration, a YAML file.")]
+Conf = Annotated[
+    Path, typer.Argument(metavar="CONF", help="The configuration: YAML, or a Flume file.")
+]
 AgentName = Annotated[
     str | None,
     typer.Option("--agent", "-a", metavar="NAME", help="Which agent, if the file has several."),
@@ -26,6 +30,7 @@ def add(app: typer.Typer) -> None:
     app.command("validate")(validate)
 
 
+@for_flume
 def validate(
     conf: Conf,
     agent: AgentName = None,
@@ -37,16 +42,29 @@ def validate(
             help="Look at directories and ports of this host, too.",
         ),
     ] = True,
+    *,
+    flume: FlumeOptions,
 ) -> None:
     """Check a configuration and show what it promises. Starts nothing, needs no Ray.
 
-    Every problem is named with its file and line; the exit code is then 2.
+    Every problem is named with its file and line; the exit code is then 2. Of a Flume file all
+    that is dropped, ignored or other than in Flume is printed; the exit code is 2 when an agent
+    could not run, or with --strict.
 
     Example:  rayflume validate conf/clickstream.yaml
+
+    Example:  rayflume validate flume.conf --agent a1 --strict
     """
     from rayflume.config import check_host, guarantees, load
+    from rayflume.flume.grammar import is_flume
 
+    if is_flume(conf):
+        from rayflume.cli._flume import validated
+
+        validated(flume_file(conf, flume), agent, Wanted(as_json, host, flume.strict))
+        return
     try:
+        refuse_for_yaml(flume)
         plan = load(conf, agent)
         problems = check_host(plan) if host else []
         if problems:
@@ -58,12 +76,22 @@ def validate(
         raise typer.Exit(2) from None
     paths = guarantees(plan)
     if as_json:
-        say_json(_as_json(plan, paths))
+        say_json(plan_as_json(plan, paths))
     else:
-        _show(plan, paths)
+        show(plan, paths)
 
 
-def _as_json(plan: AgentPlan, paths: list[PathGuarantee]) -> dict[str, object]:
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked of `validate`."""
+
+    as_json: bool
+    host: bool
+    strict: bool
+
+
+def plan_as_json(plan: AgentPlan, paths: list[PathGuarantee]) -> dict[str, object]:
+    """A plan that is right, and what it promises."""
     keys = ("source", "channel", "sink", "level", "reason")
     return {
         "ok": True,
@@ -76,12 +104,19 @@ def _as_json(plan: AgentPlan, paths: list[PathGuarantee]) -> dict[str, object]:
     }
 
 
-def _show(plan: AgentPlan, paths: list[PathGuarantee]) -> None:
-    say(f"OK: {plan.file} is a valid configuration of the agent {plan.agent}", "bold green")
+def show(plan: AgentPlan, paths: list[PathGuarantee], *, whole: bool = True) -> None:
+    """Print the parts of a plan and what it promises. Not `whole`: without parts of its file."""
+    if whole:
+        say(f"OK: {plan.file} is a valid configuration of the agent {plan.agent}", "bold green")
+    else:
+        say(f"what is left of the agent {plan.agent} of {plan.file}:", "bold yellow")
     say("")
     rows = [[p.name, p.kind, p.type, _to(p), placed(p), str(p.line)] for p in plan.parts()]
     table(["part", "kind", "type", "channel", "runs", "line"], rows)
     say("")
+    if not paths:
+        say("no row can come from a source to a sink", "yellow")
+        return
     table(
         ["path", "guarantee", "because"],
         [[f"{p.source} > {p.channel} > {p.sink}", words(p.level), p.reason] for p in paths],

@@ -3,6 +3,7 @@
 load.py         YAML -> values that know their line
 check.py        values -> AgentPlan, all problems at once
 wiring.py       what must hold between the parts
+groups.py       sink groups and who leads them
 parts.py        one part's options -> its Component, errors as sentences
 fields.py       what a part's class declares
 environment.py  `${NAME}` in strings
@@ -19,10 +20,11 @@ from rayflume.config.guarantee import Level, PathGuarantee, guarantees
 from rayflume.config.host import check_host
 from rayflume.config.monitoring import Monitoring
 from rayflume.config.parts import component_of
-from rayflume.config.plan import AgentPlan, PartPlan, Placement
+from rayflume.config.plan import AgentPlan, GroupPlan, PartPlan, Placement
 
 __all__ = [
     "AgentPlan",
+    "GroupPlan",
     "Level",
     "Monitoring",
     "PartPlan",

@@ -15,13 +15,16 @@ from pydantic import BaseModel, ValidationError
 
 from rayflume.component import Component, lookup, nearest
 from rayflume.config.environment import missing, resolve_known
+from rayflume.config.groups import grouping, read_groups
 from rayflume.config.guarantee import Level
+from rayflume.config.java_classes import java_classes, with_python_classes
 from rayflume.config.load import Document, KeyPath, documents, read
 from rayflume.config.monitoring import Monitoring
 from rayflume.config.parts import Given, dotted, explain, resolved_text
 from rayflume.config.plan import AgentPlan, PartPlan, Placement
 from rayflume.config.wiring import promises, wiring
 from rayflume.errors import ConfigError
+from rayflume.own_parts import is_dotted, make_importable
 from rayflume.units import parse_millis
 
 if TYPE_CHECKING:
@@ -29,30 +32,41 @@ if TYPE_CHECKING:
 
 
 KINDS = {"sources": "source", "channels": "channel", "sinks": "sink"}
-_TOP = ["agent", *KINDS, "guarantee", "state_dir", "orphan_after", "monitoring"]
+_TOP = [
+    "agent", *KINDS, "sink_groups", "guarantee", "state_dir", "orphan_after", "monitoring",
+    "java_classes",
+]  # fmt: skip
 _OWN = {
     "source": ("type", "channels", "interceptors", "selector", "placement"),
     "channel": ("type", "placement"),
     "sink": ("type", "channel", "placement"),
     "interceptor": ("type",),
     "selector": ("type",),
+    "sink_processor": ("type",),
 }
 """Kind -> keys that belong to the plan; all others are options of the part."""
+_USUAL = {"selector": "replicating", "sink_processor": "default"}
+"""Kind -> the type of one that names none."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _GUARANTEES = [str(Level.EXACTLY_ONCE), str(Level.AT_LEAST_ONCE)]
 _PROBLEMS_MAX = 200
 
 
 def load(
-    path: str | Path, agent: str | None = None, environ: Mapping[str, str] | None = None
+    path: str | Path,
+    agent: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    java_classes: Mapping[str, str] | None = None,
 ) -> AgentPlan:
     """The checked plan of one agent of the file; `agent` is needed only if the file has several.
 
-    Raises ConfigError whose `problems` are all that is wrong.
+    `java_classes`: Java class -> dotted name of the Python class in its place; what the file says
+    under that name is added. Raises ConfigError whose `problems` are all that is wrong.
     """
     file = Path(path).expanduser()
     document = _chosen(documents(read(file), str(path)), str(path), agent, environ)
-    return _Checker(document, str(path), file.absolute().parent, environ).plan()
+    directory = file.absolute().parent
+    return _Checker(document, str(path), directory, environ, java_classes or {}).plan()
 
 
 def plan_of(
@@ -67,6 +81,23 @@ def plan_of(
     plain = _plain(value)
     document = Document(plain, 1)
     return _Checker(document, "", Path(directory).expanduser().absolute(), environ).plan()
+
+
+def checked(
+    document: Document,
+    directory: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    partial: bool = False,
+) -> tuple[AgentPlan, list[tuple[int, str]]]:
+    """The plan of a document from elsewhere, and what is wrong with it: (line, sentence).
+
+    `partial`: sources or sinks may be missing, and channels that nobody fills or empties may be
+    there, as Flume has it.
+    """
+    checker = _Checker(document, "", directory, environ, partial=partial)
+    plan = checker.build()
+    return plan, list(dict.fromkeys(checker.problems))
 
 
 def _plain(value: object) -> Json:
@@ -91,7 +122,10 @@ def _chosen(
         raise _failed([f"{file}: is empty; write `agent:`, `sources:`, `channels:`, `sinks:`"])
     for one in found:
         if not isinstance(one.value, dict):
-            text = "must be a mapping with `agent:`, `sources:`, `channels:` and `sinks:`"
+            text = (
+                "must be a mapping with `agent:`, `sources:`, `channels:` and `sinks:` "
+                "(or a Flume file, in which `NAME.sources = ...` lists the sources of an agent)"
+            )
             raise _failed([f"{file}:{one.line}: {text}"])
     names = [
         str(resolved_text(one.value.get("agent"), environ) or "")
@@ -126,13 +160,26 @@ class _Checker:
     file: str
     directory: Path
     environ: Mapping[str, str] | None
+    java_classes: Mapping[str, str] = field(default_factory=dict)
     problems: list[tuple[int, str]] = field(default_factory=list)
     unresolved: set[KeyPath] = field(default_factory=set)
     """Paths whose value holds a variable that is not set, and the paths right above."""
+    partial: bool = False
 
     def plan(self) -> AgentPlan:
+        """The plan. Raises ConfigError with all that is wrong."""
+        plan = self.build()
+        if self.problems:
+            places = sorted(dict.fromkeys(self.problems), key=lambda problem: problem[0])
+            raise _failed([f"{self.place(line)}{text}" for line, text in places])
+        return plan
+
+    def build(self) -> AgentPlan:
+        """The plan as far as it can be made, and `problems`."""
         value = self.document.value if isinstance(self.document.value, dict) else {}
+        value = self.mapped(value)
         self.problems += self.document.problems
+        make_importable(value, self.directory)
         for path, text in missing(value, self.environ):
             self.report(path, text)
             self.unresolved |= {path, path[:-1]}
@@ -152,15 +199,24 @@ class _Checker:
             monitoring=self.monitoring(value.get("monitoring")),
             file=self.file,
             line=self.document.line,
+            groups=read_groups(self, value.get("sink_groups")),
         )
-        for path, text in wiring(plan, self.environ):
+        between = (*wiring(plan, self.environ, self.partial), *grouping(plan, self.environ))
+        for path, text in between:
             self.report(path, text)
         for path, text in () if self.problems else promises(plan, self.environ):
             self.report(path, text)
-        if self.problems:
-            places = sorted(dict.fromkeys(self.problems), key=lambda problem: problem[0])
-            raise _failed([f"{self.place(line)}{text}" for line, text in places])
         return plan
+
+    def mapped(self, value: dict[str, Json]) -> dict[str, Json]:
+        """The document with the Python class in the place of each Java class that is mapped."""
+        try:
+            given = java_classes(value.get("java_classes"))
+        except ConfigError as error:
+            self.report(("java_classes",), error.message)
+            return value
+        replaced = with_python_classes(value, {**given, **self.java_classes})
+        return replaced if isinstance(replaced, dict) else value
 
     def report(self, path: KeyPath, text: str) -> None:
         if path in self.unresolved:
@@ -168,6 +224,9 @@ class _Checker:
         where = dotted(path).removeprefix(".")
         line = self.document.line_of(path)
         self.problems.append((line, f"{where}: {text}" if where else text))
+
+    def line(self, path: KeyPath) -> int:
+        return self.document.line_of(path)
 
     def place(self, line: int) -> str:
         return f"{self.file}:{line}: " if self.file else ""
@@ -223,6 +282,10 @@ class _Checker:
     # -- parts -------------------------------------------------------------------------------------
 
     def folder(self, folder: str, value: Json) -> dict[str, PartPlan]:
+        if (value is None or value == {}) and self.partial:
+            return {}
+        if value == {} and folder != "channels":
+            return {}  # an agent of sinks alone, or of sources alone, and it says so
         if value is None or value == {}:
             self.report((folder,), f"is missing or empty; name at least one {KINDS[folder]}")
             return {}
@@ -256,7 +319,7 @@ class _Checker:
 
     def type_of(self, kind: str, value: Mapping[str, Json], path: KeyPath) -> str:
         name = resolved_text(value.get("type"), self.environ)
-        return "" if name is None else str(name).lower()
+        return "" if name is None else str(name) if is_dotted(str(name)) else str(name).lower()
 
     def options(self, kind: str, value: Mapping[str, Json], path: KeyPath) -> dict[str, Json]:
         """The part's options as written, after reporting what is wrong with them."""
@@ -336,8 +399,8 @@ class _Checker:
         if not isinstance(item, dict):
             self.report(path, "must be a mapping with `type`, or only the name of a type")
             return PartPlan(kind, name, "", line=line)
-        if kind == "selector":
-            item = {"type": "replicating", **item}
+        if kind in _USUAL:
+            item = {"type": _USUAL[kind], **item}
         options = self.options(kind, item, path)
         return PartPlan(kind, name, self.type_of(kind, item, path), options, line=line)
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
 
 _SECRET_WORD = re.compile(
-    r"passw|secret|token|credential|passphrase|(access|account|api|private)_?key", re.IGNORECASE
+    r"passw|secret|token|credential|passphrase|jaas|(access|account|api|private)_?key",
+    re.IGNORECASE,
 )
 
 
@@ -46,10 +47,17 @@ def model_of(model: type[BaseModel] | None, name: str, value: Json) -> type[Base
     return next((p for p in parts_in(field) if isinstance(p, type) and _is_model(p)), None)
 
 
+def names_secret(name: str) -> bool:
+    """Whether a value under this name, of an option or of one of Flume's properties, must never
+    show.
+    """
+    return bool(_SECRET_WORD.search(name))
+
+
 def is_secret(model: type[BaseModel] | None, name: str) -> bool:
     """Whether the option's value must never show: by its type, or by its name in a free mapping."""
     field = _field(model, name)
-    if _SECRET_WORD.search(name):
+    if names_secret(name):
         return True
     return field is not None and any(p in (SecretStr, SecretBytes) for p in parts_in(field))
 

@@ -15,7 +15,8 @@ def check_host(plan: AgentPlan, node: str = "") -> list[str]:
 
     A part with a `node` in its placement is asked only on the node of that name.
     """
-    problems = []
+    monitoring = plan.monitoring.problems() if plan.monitoring else []
+    problems = [f"monitoring.{text}" for text in monitoring]
     for part in plan.parts():
         if part.placement.node not in (None, node):
             continue

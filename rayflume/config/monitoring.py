@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from rayflume.addresses import is_loopback, listen
 from rayflume.component import option
+from rayflume.errors import OptionError
 
 
 class Monitoring(BaseModel):
@@ -38,10 +39,10 @@ class Monitoring(BaseModel):
             )
         return self
 
-
-def is_loopback(address: str) -> bool:
-    """Whether only this host reaches the address."""
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
+    def problems(self) -> list[str]:
+        """Why it cannot be listened on here, a sentence each."""
+        try:
+            listen(self.bind, self.port).close()
+        except OptionError as error:
+            return [error.message]
+        return []

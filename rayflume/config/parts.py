@@ -6,6 +6,7 @@ the value of a secret or of an unknown option (which may be a misspelt secret).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 KeyPath = tuple[str | int, ...]
 _HIDDEN = "***"
+_USER_IN_URL = re.compile(r"://[^/@\s]*@")
 _WANTED = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text",
     "list": "a list", "tuple": "a list", "set": "a list", "dict": "a mapping",
@@ -178,7 +180,9 @@ def _sentence(detail: ErrorDetails, path: KeyPath, given: Given) -> str:
     message = message[:1].lower() + message[1:] if kind not in ("value_error", "part") else message
     if isinstance(written, dict | list) or secret or _bare(written) in message:
         return message
-    return message if kind == "part" else f"{shown}: {message}"
+    # A message may begin with its verb, as in "is no URL".
+    colon = "" if message.startswith(("is ", "has ")) else ":"
+    return message if kind == "part" else f"{shown}{colon} {message}"
 
 
 def _missing(model: type[BaseModel] | None, name: str) -> str:
@@ -200,7 +204,7 @@ def _bare(value: object) -> str:
 
 
 def _show(value: Json) -> str:
-    text = repr(value) if isinstance(value, str) else _bare(value)
+    text = _USER_IN_URL.sub("://...@", repr(value)) if isinstance(value, str) else _bare(value)
     if value is None:
         return "an empty value"
     return text if len(text) <= 80 else f"{text[:76]} ..."

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rayflume.config.environment import resolve_text
 from rayflume.config.monitoring import Monitoring
+from rayflume.own_parts import imported_from, make_importable
 from rayflume.units import ByteSize
 
 if TYPE_CHECKING:
@@ -51,6 +52,12 @@ class Placement(BaseModel):
         return self
 
 
+_FOLDERS = {
+    "interceptor": "sources", "selector": "sources", "sink_processor": "sink_groups",
+}  # fmt: skip
+"""Kind of a part within others -> the key of the file below which it stands."""
+
+
 @dataclass(frozen=True, slots=True)
 class PartPlan:
     """One part. `options`: as written, `${NAME}` unresolved, without the keys that are fields here.
@@ -77,8 +84,17 @@ class PartPlan:
     @property
     def where(self) -> str:
         """Its place in the file: `sinks.lake`, `sources.web.interceptors[0]`."""
-        folder = "sources" if self.kind in ("interceptor", "selector") else f"{self.kind}s"
-        return f"{folder}.{self.name}"
+        return f"{_FOLDERS.get(self.kind, f'{self.kind}s')}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPlan:
+    """One sink group: its sinks in the order of the file, and the processor that leads them."""
+
+    name: str
+    sinks: tuple[str, ...]
+    processor: PartPlan
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +116,8 @@ class AgentPlan:
     monitoring: Monitoring | None = None
     file: str = ""
     line: int = 1
+    groups: Mapping[str, GroupPlan] = field(default_factory=dict)
+    """Sink groups. A sink in none takes whenever it wants."""
 
     def parts(self) -> Iterator[PartPlan]:
         """Sources, channels, sinks: all that become actors."""
@@ -118,9 +136,31 @@ class AgentPlan:
         value = json.loads(text)
         for folder in ("sources", "channels", "sinks"):
             value[folder] = {name: _part(part) for name, part in value[folder].items()}
+        groups = value.get("groups", {})  # not in plans kept by an earlier version
+        value["groups"] = {name: _group(group) for name, group in groups.items()}
         monitoring = value.get("monitoring")
         value["monitoring"] = monitoring and Monitoring.model_validate(monitoring)
         return AgentPlan(**value | {"directory": Path(value["directory"])})
+
+    def _names(self) -> list[object]:
+        """Where the names of users' own classes may stand: types and options as written."""
+        parts = list(self.parts())
+        parts += [one for part in self.parts() for one in part.interceptors]
+        parts += [part.selector for part in self.parts() if part.selector]
+        return [[part.type, part.options] for part in parts]
+
+    def make_importable(self) -> None:
+        """Let Python find the users' own parts of this plan, beside the file and in `directory`."""
+        make_importable(self._names(), *self._places())
+
+    def modules(self) -> tuple[Path, ...]:
+        """The files and packages there that hold them, as far as this process has imported them."""
+        return imported_from(self._names(), *self._places())
+
+    def _places(self) -> list[Path]:
+        """A Flume file's `directory` is where the agent was started, and not where the file is."""
+        beside = [(self.directory / Path(one)).parent for one in self.file.split("+") if one]
+        return list(dict.fromkeys([self.directory, *beside]))
 
     def state_path(self) -> Path:
         """The local directory for small state, absolute. Raises ConfigError: missing variable."""
@@ -138,3 +178,8 @@ def _part(value: dict[str, Any]) -> PartPlan:
             "placement": Placement.model_validate(value["placement"]),
         }
     )
+
+
+def _group(value: dict[str, Any]) -> GroupPlan:
+    processor = _part(value["processor"])
+    return GroupPlan(value["name"], tuple(value["sinks"]), processor, value["line"])

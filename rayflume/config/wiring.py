@@ -25,12 +25,15 @@ class ChecksChannels(Protocol):
         ...
 
 
-def wiring(plan: AgentPlan, environ: Environ = None) -> Iterator[Problem]:
-    """All that is wrong between the parts, but for the guarantee."""
+def wiring(plan: AgentPlan, environ: Environ = None, partial: bool = False) -> Iterator[Problem]:
+    """All that is wrong between the parts, but for the guarantee.
+
+    `partial`: a channel may lack sources or sinks.
+    """
     yield from _unique_names(plan)
     if plan.channels:
         yield from _references(plan)
-        yield from _orphans(plan)
+        yield from () if partial else _orphans(plan)
     for source in plan.sources.values():
         yield from _selected(source, environ)
         yield from _alone(source)

@@ -57,11 +57,16 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Remark:
-    """What is to be said about a part. `name`: the property, "" for the part as a whole."""
+    """What is to be said about a part. `name`: the property, "" for the part as a whole.
+
+    ERROR: Flume drops the part, and so does rayflume. With `fatal` Flume would run it and rayflume
+    cannot, so the agent is refused: its rows would go missing.
+    """
 
     text: str
     severity: Severity = Severity.WARNING
     name: str = ""
+    fatal: bool = False
 
 
 Finish = Callable[[dict[str, "Json"], Mapping[str, str]], Iterable[Remark]]
@@ -78,7 +83,8 @@ class Prop:
     `default`: Flume's, as text; None when it has none.
     `option`: dotted path of rayflume's option; placeholders of the name may stand in it, each for
     one key. Without an option the property is not honoured; `why` says why and what to use
-    instead, with `severity`, when a file gives it. With an option `why` is a note on a difference.
+    instead, with `severity`, when a file gives it (ERROR: Flume would honour it and the part cannot
+    run without, so the agent is refused). With an option `why` is a note on a difference.
     Of two properties with one option (an old name and a new one) the earlier in the table wins.
     `read`: from its text to the option's value. `lenient`: a value that cannot be read falls back
     to the default, as a few channels of Flume do; otherwise it drops the part.

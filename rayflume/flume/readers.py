@@ -1,6 +1,7 @@
 """The text of a property -> the value of an option, as YAML would have it.
 
 A reader gets the trimmed text and raises ValueError with a sentence when Flume could not read it.
+None leaves the option out.
 Numbers are Java's: a sign and digits, no underscores, no hexadecimals.
 """
 
@@ -98,7 +99,9 @@ def one_of(choices: Mapping[str, Json]) -> Reader:
 
 
 def unless(off: str, read: Reader) -> Reader:
-    """As `read`, but the text `off` (such as `0` or `none`) is an empty value."""
+    """As `read`, but the text `off` (such as `0` or `none`) leaves the option out: rayflume's own
+    default applies.
+    """
 
     def value_of(value: str) -> Json:
         return None if value.lower() == off else read(value)

@@ -5,10 +5,10 @@ User guide: SSL/TLS support, and the `ssl` properties of each source.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from rayflume.addresses import is_loopback
 from rayflume.flume.names import Finish, Prop, Remark, Severity
 from rayflume.flume.readers import flag, words
 
@@ -69,7 +69,7 @@ def listens(option: str = "bind", *, connections: bool = True) -> Finish:
         if connections:
             # Flume has no limit for an address, and clients may come through one proxy.
             options["max_connections_per_address"] = _CONNECTIONS_MAX
-        if not with_tls and not _is_loopback(str(address)):
+        if not with_tls and not is_loopback(str(address)):
             options["dangerously_allow_anonymous"] = True
             yield Remark(
                 f"{address} can be reached from other hosts, in plain and by anybody, as in Flume;"
@@ -79,12 +79,3 @@ def listens(option: str = "bind", *, connections: bool = True) -> Finish:
             )
 
     return finish
-
-
-def _is_loopback(address: str) -> bool:
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

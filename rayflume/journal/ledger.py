@@ -173,7 +173,7 @@ class Ledger:
             raise LeaseRevoked(f"take {turn} of {holder} comes after take {newest}")
         if 0 < turn == newest and (not answer.refs or answer.delivery in self._leases):
             return answer
-        orphans = self._prepared.has_orphans(holder.partition("/")[0])
+        orphans = self.has_orphans(holder.partition("/")[0])
         return replace(self._take(holder, delivery, bytes_max), orphans=orphans)
 
     def note_taken(self, holder: str, turn: int, taken: Taken) -> None:
@@ -260,8 +260,7 @@ class Ledger:
 
     def holder_gone(self, holder: str) -> list[str]:
         """Take back what a dead holder leased; returns the revoked deliveries."""
-        held = self._holders.held(holder)
-        gone = [delivery for delivery in held if delivery in self._leases]
+        gone = [held for held in self._holders.held(holder) if held in self._leases]
         for delivery in gone:
             lease = self._end_lease(delivery)
             assert lease is not None
@@ -485,7 +484,8 @@ class Ledger:
         for meta in state["prepared"]:
             self.apply(Kind.PREPARED, meta)
 
-    # -- counts ---------------------------------------------------------------------------------
+    def has_orphans(self, sink: str) -> bool:
+        return self._prepared.has_orphans(sink)
 
     @property
     def waiting_rows(self) -> int:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,7 @@ _NAME = re.compile(r"[^\W_][\w.-]{0,39}")
 _ESCAPE = re.compile(r"%(?:\{([\w.-]+)\}|(.))?", re.DOTALL)
 _DENSE_MAX = 1 << 16
 
-_TIME: dict[str, tuple[int, Callable[[datetime], str]]] = {
+TIME_ESCAPES: dict[str, tuple[int, Callable[[datetime], str]]] = {
     "a": (DAY, lambda t: f"{t:%a}"),
     "A": (DAY, lambda t: f"{t:%A}"),
     "b": (DAY, lambda t: f"{t:%b}"),
@@ -66,7 +66,7 @@ _TIME: dict[str, tuple[int, Callable[[datetime], str]]] = {
 
 
 @dataclass(frozen=True)
-class _Piece:
+class TextPiece:
     """Part of a pattern: literal text, the value of a field, or a time escape."""
 
     text: str
@@ -74,7 +74,7 @@ class _Piece:
 
 
 @dataclass(frozen=True)
-class _At:
+class LocalTime:
     """A local time: `%t` shows it as it is, as in Flume, and all other escapes show it rounded."""
 
     exact: datetime
@@ -86,7 +86,7 @@ class Pattern:
     """One directory level: `name=pattern`, or a pattern alone (`name` is "")."""
 
     name: str
-    pieces: tuple[_Piece, ...]
+    pieces: tuple[TextPiece, ...]
 
     @staticmethod
     def parse(text: str) -> Pattern:
@@ -102,7 +102,7 @@ class Pattern:
             raise ValueError(f"{text!r} is no partition: write name=pattern, such as dt=%Y-%m-%d")
         return Pattern(name, _pieces(text, body))
 
-    def render(self, at: _At | None, fields: Mapping[str, bytes | None]) -> str:
+    def render(self, at: LocalTime | None, fields: Mapping[str, bytes | None]) -> str:
         """The segment for one event time and the values of the fields."""
         value = b""
         for piece in self.pieces:
@@ -113,7 +113,7 @@ class Pattern:
                 value += part
             elif piece.kind == "time" and at is not None:
                 shown = at.exact if piece.text == "t" else at.rounded
-                value += _TIME[piece.text][1](shown).encode()
+                value += TIME_ESCAPES[piece.text][1](shown).encode()
             else:
                 value += piece.text.encode()
         return self._segment(escape(value))
@@ -122,25 +122,25 @@ class Pattern:
         return f"{self.name}={value}" if self.name else guard_segment(value)
 
 
-def _pieces(text: str, body: str) -> tuple[_Piece, ...]:
+def _pieces(text: str, body: str) -> tuple[TextPiece, ...]:
     pieces, end = [], 0
     for match in _ESCAPE.finditer(body):
         if match.start() > end:
-            pieces.append(_Piece(body[end : match.start()], "text"))
+            pieces.append(TextPiece(body[end : match.start()], "text"))
         end = match.end()
         if match[1]:
-            pieces.append(_Piece(match[1], "field"))
+            pieces.append(TextPiece(match[1], "field"))
         elif match[2] == "%":
-            pieces.append(_Piece("%", "text"))
-        elif match[2] in _TIME:
-            pieces.append(_Piece(match[2], "time"))
+            pieces.append(TextPiece("%", "text"))
+        elif match[2] in TIME_ESCAPES:
+            pieces.append(TextPiece(match[2], "time"))
         else:
-            known = " ".join(f"%{letter}" for letter in _TIME)
+            known = " ".join(f"%{letter}" for letter in TIME_ESCAPES)
             raise ValueError(
                 f"{match[0]!r} in {text!r} is no escape; known: {known} %% %{{header or column}}"
             )
     if end < len(body):
-        pieces.append(_Piece(body[end:], "text"))
+        pieces.append(TextPiece(body[end:], "text"))
     if any(piece.kind == "text" and "/" in piece.text for piece in pieces):
         raise ValueError(f"{text!r} holds a `/`: write one list item for each directory level")
     return tuple(pieces)
@@ -197,23 +197,44 @@ class Rounding:
         return at.replace(hour=hour, minute=0, second=0, microsecond=0)
 
 
-class Partitioning:
-    """The patterns of a lake's directories, outermost first. Immutable."""
+class Template(Protocol):
+    """A part of a path with escapes in it."""
+
+    @property
+    def pieces(self) -> tuple[TextPiece, ...]: ...
+    def render(self, at: LocalTime | None, fields: Mapping[str, bytes | None]) -> str:
+        """The text for one time and the values of the fields."""
+        ...
+
+
+class Buckets:
+    """Templates that a path is made of, joined with `/`: which path each row has. Immutable.
+
+    `names`: of partitions, where the templates have names. `uses_time`: there are time escapes.
+    `fields`: what the templates read.
+    """
 
     def __init__(
-        self, patterns: Sequence[str], zone: tzinfo = UTC, rounding: Rounding | None = None
+        self, templates: Sequence[Template], zone: tzinfo = UTC, rounding: Rounding | None = None
     ) -> None:
-        self.patterns = tuple(Pattern.parse(text) for text in patterns)
-        self.names = tuple(pattern.name for pattern in self.patterns if pattern.name)
+        self.names: tuple[str, ...] = ()
+        self._templates = tuple(templates)
         self._zone = zone
         self._rounding = rounding
-        pieces = [piece for pattern in self.patterns for piece in pattern.pieces]
-        units = [_TIME[piece.text][0] for piece in pieces if piece.kind == "time"]
+        pieces = [piece for template in self._templates for piece in template.pieces]
+        units = [TIME_ESCAPES[piece.text][0] for piece in pieces if piece.kind == "time"]
         self.uses_time = bool(units)
         self._unit = min(units, default=DAY)
         if rounding is not None and self._unit > 1:
             self._unit = max(self._unit, rounding.unit)
         self.fields = tuple(dict.fromkeys(p.text for p in pieces if p.kind == "field"))
+
+    @property
+    def step_ms(self) -> int:
+        """Times within one whole multiple of so many milliseconds have the same path, in every
+        zone; 0 when times do not matter.
+        """
+        return min(self._unit, _QUARTER) if self.uses_time else 0
 
     def group(self, times: Ints | None, fields: Mapping[str, Field]) -> Groups:
         """The directory of every row. `times`: epoch milliseconds (needed if `uses_time`), none
@@ -241,13 +262,24 @@ class Partitioning:
         at, rest = None, values
         if self.uses_time:
             local = (_EPOCH + timedelta(milliseconds=int(values[0] or 0))).astimezone(self._zone)
-            at = _At(local, local if self._rounding is None else self._rounding.down(local))
+            at = LocalTime(local, local if self._rounding is None else self._rounding.down(local))
             rest = values[1:]
         fields: dict[str, bytes | None] = {
             name: value if isinstance(value, bytes) else None
             for name, value in zip(self.fields, rest, strict=True)
         }
-        return "/".join(pattern.render(at, fields) for pattern in self.patterns)
+        return "/".join(template.render(at, fields) for template in self._templates)
+
+
+class Partitioning(Buckets):
+    """The patterns of a lake's directories, outermost first. Immutable."""
+
+    def __init__(
+        self, patterns: Sequence[str], zone: tzinfo = UTC, rounding: Rounding | None = None
+    ) -> None:
+        self.patterns = tuple(Pattern.parse(text) for text in patterns)
+        super().__init__(self.patterns, zone, rounding)
+        self.names = tuple(pattern.name for pattern in self.patterns if pattern.name)
 
 
 def _encode(field: Field) -> tuple[Ints | None, list[int | bytes | None]]:

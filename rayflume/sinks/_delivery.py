@@ -1,4 +1,4 @@
-"""One delivery of the Parquet sink: rows to open files, open files to staged files, a manifest.
+"""One delivery into a lake: rows to open files, open files to staged files, a manifest.
 
 Rules:
 - Files of one partition in one delivery have disjoint row ranges, so that any of them can be
@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TypeAlias
 
@@ -27,11 +27,11 @@ from rayflume.batch import EventBatch, Extent
 from rayflume.dead_letters import DEAD_SCHEMA, DeadRows, dead_table
 from rayflume.errors import RayflumeError, Retry, SinkParked, StagingFailed
 from rayflume.interfaces import Manifest, StagedFile, StagedWriter
-from rayflume.naming import data_name, dead_name
+from rayflume.naming import dead_name
 from rayflume.sinks._bucket import Ints
 from rayflume.sinks._complete import Noted
 from rayflume.sinks._files import LakeFile
-from rayflume.sinks._lake import Lake
+from rayflume.sinks._lake import Lake, OpenFile
 from rayflume.sinks._split import Piece, Split
 from rayflume.sinks._streams import OTHER_STREAMS, STREAMS_MAX, Origins
 
@@ -45,10 +45,10 @@ not end all its files.
 """
 
 Key: TypeAlias = "tuple[str, str]"
-"""("rows", directory), ("dead", "") or ("poison", reason)."""
+"""("rows", bucket), ("dead", "") or ("poison", reason)."""
 
 
-class ParquetDelivery:
+class LakeDelivery:
     """A DeliveryWriter. `write` in one thread, then `stage` in any other; `abandon` at any time
     when neither runs.
 
@@ -59,8 +59,9 @@ class ParquetDelivery:
     def __init__(self, lake: Lake, delivery: str) -> None:
         self._lake = lake
         self._delivery = delivery
-        self._begun_ms = lake.context.clock.now_ms()
-        self._open: dict[Key, LakeFile] = {}
+        self._times = lake.ingest_times()
+        self._begun_ms = self._times.begun_ms
+        self._open: dict[Key, OpenFile] = {}
         self._staged: dict[int, StagedFile] = {}
         self._staging = threading.Lock()
         self._numbers = itertools.count()
@@ -75,10 +76,20 @@ class ParquetDelivery:
         return self._error is not None
 
     def write(self, batch: EventBatch, position: int, poison: str = "") -> None:
-        """Decode, split by partition, encode what is full. Rows: all go to a file or to the dead
+        """Decode, split by bucket, encode what is full. Rows: all go to a file or to the dead
         letters. Blocks. Raises SinkParked above the dead-letter limit.
         """
         self._raise_if_broken()
+        most = self._lake.rows_at_once(batch)
+        if most >= batch.num_rows:
+            self._write(batch, position, poison)
+            return
+        for start in range(0, batch.num_rows, most):
+            # What fails behind the first part breaks the delivery: asked again, it would be twice.
+            with self._breaking() if start else nullcontext():
+                self._write(batch.slice(start, most), position + start, poison)
+
+    def _write(self, batch: EventBatch, position: int, poison: str) -> None:
         if not batch.num_rows:
             return
         if poison:
@@ -89,7 +100,8 @@ class ParquetDelivery:
             version, schema, decoded = self._lake.decode(batch)
             with self._breaking():
                 self._roll_to(version)
-                split = self._lake.splitter.split(batch, decoded, schema, self._begun_ms)
+                ms = self._times.at(position, batch.num_rows)
+                split = self._lake.splitter.split(batch, decoded, schema, ms)
                 self._write_split(batch, split, schema, position)
         self._rows += batch.num_rows
         with self._breaking():
@@ -123,14 +135,14 @@ class ParquetDelivery:
     def _write_piece(
         self, piece: Piece, schema: pa.Schema, position: int, origins: Origins
     ) -> None:
-        """Rows of one partition; a file that is full ends, and the next begins with the very next
+        """Rows of one bucket; a file that is full ends, and the next begins with the very next
         row.
         """
         key, done, start = ("rows", piece.directory), 0, position
         rest = piece.table
         while rest.num_rows:
             file, size = self._file(key, schema), int(rest.nbytes)
-            room = self._room(file, rest.num_rows, size)
+            room = self._room(file, rest, size)
             part = rest.slice(0, room)
             rest = rest.slice(room)
             first, done = done, done + part.num_rows
@@ -142,9 +154,9 @@ class ParquetDelivery:
             start = stop
             self._finish_if_full(key, file)
 
-    def _room(self, file: LakeFile, rows: int, size: int) -> int:
+    def _room(self, file: OpenFile, table: pa.RecordBatch, size: int) -> int:
         """How many of the rows a file still takes; at least one."""
-        room, most = file.room(rows, size), self._lake.roll.rows
+        room, most = file.room(table, size), self._lake.roll.rows
         return min(room, most - file.rows) if most else room
 
     def _write_dead(self, batch: EventBatch, dead: DeadRows, position: int, key: Key) -> None:
@@ -154,26 +166,31 @@ class ParquetDelivery:
         self._dead += len(dead)
         self._finish_if_full(key, file)
 
-    def _file(self, key: Key, schema: pa.Schema) -> LakeFile:
+    def _file(self, key: Key, schema: pa.Schema) -> OpenFile:
         """The open file of a key, or a new one. Moves it to the end: the first is the one that was
         not used for the longest time.
         """
         file = self._open.pop(key, None)
         if file is None:
             self._make_room_for_one()
-            kind, text = key
-            number = next(self._numbers)
-            name = data_name(self._delivery, number)
-            target = f"{text}/{name}" if text else name
-            if kind != "rows":
-                target = dead_name(self._delivery, number)
-            settings = self._lake.files if kind == "rows" else self._lake.files.plain
-            file = LakeFile(target, schema, self._version, settings, self._stage_file)
-            file.number = number
-            file.note = {"begun_ms": self._begun_ms}
-            if kind == "poison":
-                file.note = {**file.note, "poison": text}
+            file = self._new_file(key, schema)
         self._open[key] = file
+        return file
+
+    def _new_file(self, key: Key, schema: pa.Schema) -> OpenFile:
+        (kind, text), number, version = key, next(self._numbers), self._version
+        file: OpenFile
+        if kind == "rows":
+            target = self._lake.target(text, self._delivery, number, self._begun_ms)
+            stage, begun_ms = self._stage_file, self._begun_ms
+            file = self._lake.rows_file(target, schema, version, stage, begun_ms)
+            file.bucket = text
+        else:
+            target = dead_name(self._delivery, number)
+            file = LakeFile(target, schema, version, self._lake.files.plain, self._stage_file)
+        file.number = number
+        if kind == "poison":
+            file.note = {"poison": text}
         return file
 
     def _stage_file(self, target: str) -> StagedWriter:
@@ -192,12 +209,15 @@ class ParquetDelivery:
             )
         self._finish(next(iter(self._open)))
 
-    def _finish_if_full(self, key: Key, file: LakeFile) -> None:
+    def _finish_if_full(self, key: Key, file: OpenFile) -> None:
         if file.full or 0 < self._lake.roll.rows <= file.rows:
             self._finish(key)
+        elif file.wants_flush:
+            self._flush(key)
 
     def _finish(self, key: Key) -> None:
         file = self._open[key]
+        file.note = {**file.note, **self._lake.note(file, self._times)}
         staged = file.finish()
         self._lake.check_placed(file)
         with self._staging:
@@ -253,7 +273,7 @@ class ParquetDelivery:
             fixed_excess -= fixed
             self._finish(key)
 
-    def _largest(self, size: Callable[[LakeFile], int]) -> list[Key]:
+    def _largest(self, size: Callable[[OpenFile], int]) -> list[Key]:
         return sorted(self._open, key=lambda key: -size(self._open[key]))
 
     def _flush(self, key: Key) -> int:

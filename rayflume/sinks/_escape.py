@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Sequence
 
-from rayflume.naming import NULL_PARTITION
+from rayflume.naming import NULL_PARTITION, RESERVED
 
 NULL = NULL_PARTITION
 EMPTY = "__EMPTY__"
@@ -36,7 +37,7 @@ def escape(value: bytes | None) -> str:
         return NULL
     if not value:
         return EMPTY
-    parts = [_escape_char(char) for char in value.decode("utf-8", "surrogateescape")]
+    parts = escape_chars(value, _UNSAFE)
     if parts[0] == "_" and value in (NULL.encode(), EMPTY.encode()):
         parts[0] = "%5F"
     if parts[-1] in (".", " "):
@@ -53,8 +54,32 @@ def guard_segment(segment: str) -> str:
     return segment
 
 
-def _escape_char(char: str) -> str:
-    if char in _UNSAFE or not (char.isprintable() or _harmless(char)):
+def confine(parts: Sequence[str], value: bytes, bytes_max: int = SEGMENT_BYTES_MAX) -> str:
+    """A segment with text of events in it: its escaped characters, and what they were made of.
+
+    It is not `.` or `..`, not rayflume's own directory, no device name of Windows, does not end
+    with a dot or blank, and has at most `bytes_max` bytes.
+    """
+    parts = list(parts)
+    text = "".join(parts)
+    if text.casefold() == RESERVED or text.partition(".")[0].upper() in _WINDOWS:
+        parts[0] = _percent(text[0].encode()) + parts[0][1:]
+    elif set(text) <= {"."}:
+        parts = ["%2E"] * len(text)
+    elif text[-1] in ". ":
+        parts[-1] = parts[-1][:-1] + _percent(text[-1].encode())
+    return _cut(parts, value, bytes_max)
+
+
+def escape_chars(value: bytes, unsafe: frozenset[str]) -> list[str]:
+    """Each character as it is or, if it is unsafe, could hide or reorder text or is not UTF-8, as
+    `%XX`.
+    """
+    return [_escape_char(char, unsafe) for char in value.decode("utf-8", "surrogateescape")]
+
+
+def _escape_char(char: str, unsafe: frozenset[str]) -> str:
+    if char in unsafe or not (char.isprintable() or _harmless(char)):
         return _percent(char.encode("utf-8", "surrogateescape"))
     return char
 
@@ -69,14 +94,14 @@ def _percent(data: bytes) -> str:
     return "".join(f"%{byte:02X}" for byte in data)
 
 
-def _cut(parts: list[str], value: bytes) -> str:
+def _cut(parts: list[str], value: bytes, bytes_max: int = SEGMENT_BYTES_MAX) -> str:
     text = "".join(parts)
-    if len(text.encode()) <= SEGMENT_BYTES_MAX:
+    if len(text.encode()) <= bytes_max:
         return text
     kept, size = [], 0
     for part in parts:
         size += len(part.encode())
-        if size > SEGMENT_BYTES_MAX - _DIGEST_CHARS - 1:
+        if size > bytes_max - _DIGEST_CHARS - 1:
             break
         kept.append(part)
     return f"{''.join(kept)}~{hashlib.sha256(value).hexdigest()[:_DIGEST_CHARS]}"

@@ -11,6 +11,7 @@ A file that ends by size is within 10 % of its target: the rows that still fit a
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -59,8 +60,9 @@ class FileSettings:
 class LakeFile:
     """One file of a delivery. One thread at a time.
 
-    `ranges`: the journal rows among which its rows were chosen. `rows` taken, `buffered` decoded
-    bytes in memory, `encoded` bytes at the store. `note` is kept in the handle of the staged file.
+    `bucket`: what decides which rows it gets, here its directory. `ranges`: the journal rows among
+    which its rows were chosen. `rows` taken, `buffered` decoded bytes in memory, `encoded` bytes at
+    the store. `note` is kept in the handle of the staged file.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class LakeFile:
         stage: Callable[[str], StagedWriter],
     ) -> None:
         self.target = target
+        self.bucket = posixpath.dirname(target)
         self.version = version
         self.number = 0
         self.note: Mapping[str, Json] = {}
@@ -91,7 +94,7 @@ class LakeFile:
         self._footer: int = footer_bytes(schema, self._columns)
         self._groups = 0
         self._bloom_bytes = 0
-        self._upload: _Upload | None = None
+        self._upload: Upload | None = None
         self._writer: pq.ParquetWriter | None = None
         self._closed = False
         self.footer: pq.FileMetaData | None = None
@@ -118,14 +121,19 @@ class LakeFile:
         return WRITER_COST + self._groups * (GROUP_COST * self._columns + self._bloom_bytes)
 
     @property
+    def wants_flush(self) -> bool:
+        """Whether the delivery shall call `flush`: this file does that itself."""
+        return False
+
+    @property
     def full(self) -> bool:
         """Whether the file is as large as it shall be; nothing is buffered then."""
         least = self._settings.roll_bytes * FILLED
         return bool(0 < least <= self.encoded + self._tail() and not self.buffered)
 
-    def room(self, rows: int, size: int) -> int:
-        """How many of `rows` rows, of `size` decoded bytes together, still fit; at least one."""
-        target = self._settings.roll_bytes
+    def room(self, table: pa.RecordBatch, size: int) -> int:
+        """How many rows of a table, of `size` decoded bytes together, still fit; at least one."""
+        target, rows = self._settings.roll_bytes, int(table.num_rows)
         if not target:
             return rows
         left = target - self.encoded - self._tail()
@@ -208,9 +216,9 @@ class LakeFile:
         rows: int = -(-table.num_rows // groups)
         return max(1, min(rows, settings.row_group_rows or rows))
 
-    def _open(self, table: pa.Table) -> tuple[pq.ParquetWriter, _Upload]:
+    def _open(self, table: pa.Table) -> tuple[pq.ParquetWriter, Upload]:
         if self._writer is None or self._upload is None:
-            self._upload = _Upload(self._stage(self.target))
+            self._upload = Upload(self._stage(self.target))
             self._writer, self._bloom_bytes = self._settings.encoding.writer(
                 self._upload, self._schema, table, self._settings.row_group_bytes
             )
@@ -248,8 +256,8 @@ class LakeFile:
             self._upload.abort()
 
 
-class _Upload:
-    """The file object that Parquet writes to. It never raises there, because an error inside the
+class Upload:
+    """The file object that an encoder writes to. It never raises there, because an error inside the
     encoder would leave it half written: `settle` raises afterwards, and the file is lost for good.
     """
 
@@ -280,7 +288,7 @@ class _Upload:
 
     def settle(self) -> None:
         if isinstance(self._error, Retry):
-            # Parquet's bytes behind the failed ones were dropped: no later call can mend the file.
+            # The bytes behind the failed ones were dropped: no later call can mend the file.
             raise StagingFailed(self._error.message, **self._error.facts) from self._error
         if self._error is not None:
             raise self._error

@@ -1,25 +1,64 @@
-"""What all deliveries of one Parquet sink share."""
+"""What all deliveries of one sink into a lake share, whatever its files are."""
 
 from __future__ import annotations
 
 import posixpath
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import pyarrow as pa
 
 from rayflume.batch import EventBatch
 from rayflume.component import Context
 from rayflume.errors import SinkParked
-from rayflume.interfaces import Decoded, Format, Json, Manifest, Storage
+from rayflume.interfaces import Decoded, Json, Manifest, RowRange, StagedFile, StagedWriter, Storage
 from rayflume.sinks._budget import Budget
 from rayflume.sinks._complete import Noting
 from rayflume.sinks._figures import PartitionFigures
-from rayflume.sinks._files import FileSettings, LakeFile
-from rayflume.sinks._names import told_apart
-from rayflume.sinks._placed import misplaced
-from rayflume.sinks._schema_log import SchemaLog
+from rayflume.sinks._files import FileSettings
+from rayflume.sinks._ingest import IngestTimes
 from rayflume.sinks._split import Splitter
+from rayflume.sinks._streams import StreamRanges
+
+Stage = Callable[[str], StagedWriter]
+"""Target -> the file on its way to the store."""
+Name = Callable[[str, str, int, int], str]
+"""(what the path escapes say, delivery, number, when it began in epoch milliseconds) -> target."""
+
+
+class OpenFile(Protocol):
+    """A file of a delivery that is being written. One thread at a time.
+
+    `bucket` decides which rows it gets. `buffered`: bytes in memory that `flush` writes, `held` and
+    `footer_held`: what only its end sets free. `wants_flush`: call `flush` now. `full`: end it.
+    """
+
+    target: str
+    bucket: str
+    number: int
+    rows: int
+    buffered: int
+    note: Mapping[str, Json]
+    ranges: list[RowRange]
+    streams: StreamRanges
+
+    @property
+    def held(self) -> int: ...
+    @property
+    def footer_held(self) -> int: ...
+    @property
+    def open_at_store(self) -> bool: ...
+    @property
+    def wants_flush(self) -> bool: ...
+    @property
+    def full(self) -> bool: ...
+    def room(self, table: pa.RecordBatch, size: int) -> int: ...
+    def append(self, table: pa.RecordBatch, start: int, stop: int, size: int = 0) -> None: ...
+    def flush(self) -> None: ...
+    def finish(self) -> StagedFile: ...
+    def abort(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -34,15 +73,17 @@ class RollSettings:
     fail: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lake:
-    """Storage, schema, format and settings. Thread-safe."""
+    """Storage and settings; subclasses say how rows are decoded and what files are. Thread-safe.
+
+    `files`: how Parquet files are made, the dead letters at least.
+    """
 
     context: Context
     storage: Storage
-    format: Format
-    schemas: SchemaLog
     splitter: Splitter
+    name: Name
     files: FileSettings
     roll: RollSettings
     budget: Budget
@@ -51,16 +92,66 @@ class Lake:
     noting: Noting | None = None
     """What markers of complete partitions need to know; None when there are none."""
 
-    def check_placed(self, file: LakeFile) -> None:
-        """Raises SinkParked when a file of rows that has ended has a row of another directory."""
-        if file.footer is None or file.target.endswith(".dead"):
-            return
-        wrong = misplaced(file.footer, self.splitter, posixpath.dirname(file.target))
-        if wrong:
-            raise SinkParked(
-                f"{wrong}: this is an error of rayflume. Nothing of the delivery is published and "
-                "its rows are kept; report it with the options of the sink"
-            )
+    def open(self) -> None:
+        """Check that the lake can be written to, and agree on what is declared. Blocks."""
+        self.storage.check()
+
+    def decode(self, batch: EventBatch) -> tuple[int, pa.Schema, Decoded]:
+        """The rows, with the version and schema of the files they go to. Blocks."""
+        raise NotImplementedError
+
+    def decode_as(self, batch: EventBatch, version: int) -> tuple[pa.Schema, Decoded]:
+        """The rows as they were decoded with an earlier version."""
+        raise NotImplementedError
+
+    def schema_of(self, version: int) -> pa.Schema | None:
+        """The schema of the files of an earlier version; None if there is no such version."""
+        raise NotImplementedError
+
+    def target(self, bucket: str, delivery: str, number: int, begun_ms: int) -> str:
+        """Path of the file of a delivery with this number, relative to the lake."""
+        return self.name(bucket, delivery, number, begun_ms)
+
+    def rows_file(
+        self, target: str, schema: pa.Schema, version: int, stage: Stage, begun_ms: int
+    ) -> OpenFile:
+        """A new file of rows of a delivery that began then; nothing is at the store yet."""
+        raise NotImplementedError
+
+    def rows_at_once(self, batch: EventBatch) -> int:
+        """How many rows of a batch can be taken in one step; at least one."""
+        return max(1, batch.num_rows)
+
+    def ingest_times(self) -> IngestTimes:
+        """For one delivery, which begins now."""
+        step = self.splitter.partitioning.step_ms if self.splitter.local_time else 0
+        return IngestTimes(self.context.clock, step)
+
+    def note(self, file: OpenFile, times: IngestTimes) -> dict[str, Json]:
+        """What must be kept of a file so that it can be built anew."""
+        found = times.note(file.ranges)
+        if file.bucket != posixpath.dirname(file.target):
+            found["bucket"] = file.bucket
+        if self.splitter.constants:
+            found["host"] = dict(self.splitter.constants)
+        return found
+
+    def splitter_of(self, note: Mapping[str, Json]) -> Splitter:
+        """The splitter that divided the rows of a file with this note. Another host may build the
+        file anew: its names and addresses are not those that the paths have.
+        """
+        host = note.get("host")
+        if not isinstance(host, dict):
+            return self.splitter
+        return replace(self.splitter, constants={k: str(v) for k, v in host.items()})
+
+    def bucket_of(self, file: StagedFile) -> str:
+        """The bucket of a file that was staged."""
+        bucket = file.handle.get("bucket")
+        return bucket if isinstance(bucket, str) else posixpath.dirname(file.target)
+
+    def check_placed(self, file: OpenFile) -> None:
+        """Raises SinkParked when a file of rows that has ended has a row of another bucket."""
 
     def published(self, manifest: Manifest) -> None:
         """All files of a delivery are visible: note what is in the lake now."""
@@ -77,62 +168,6 @@ class Lake:
     def describe(self) -> dict[str, Json]:
         """What was committed to each of the partitions that were written last."""
         return {"partitions": self.figures.to_json(self.context.clock.monotonic_ms())}
-
-    def decode(self, batch: EventBatch) -> tuple[int, pa.Schema, Decoded]:
-        """The rows with the agreed schema; fields nobody knew become columns first, and then all
-        rows are decoded again, so that what a row becomes depends on the schema version alone.
-
-        Raises StorageUnavailable when a new version cannot be agreed on now. Blocks.
-        """
-        while True:
-            version, schema = self.schemas.current()
-            decoded = self._decoded(batch, schema)
-            self.schemas.agree(self._new_fields(decoded))
-            if self.schemas.current()[0] == version:
-                return version, self._usable(schema), decoded
-
-    def declared_columns(self) -> pa.Schema | None:
-        """The format's declared columns and the header columns; None when they are inferred."""
-        declared = self.format.declared
-        return None if declared is None else self._with_headers(list(declared))
-
-    def decode_as(self, batch: EventBatch, version: int) -> tuple[pa.Schema, Decoded]:
-        """The rows as they were decoded with an earlier version."""
-        schema = self.schemas.version(version)
-        return self._usable(schema), self._decoded(batch, schema)
-
-    def _decoded(self, batch: EventBatch, schema: pa.Schema | None) -> Decoded:
-        part, contract = self.decoded_part(schema), self.schemas.contract
-        decoded = self.format.decode(batch.body, part, contract)
-        splitter = self.splitter
-        return told_apart(decoded, splitter.partitioning.names, splitter.header_columns)
-
-    def decoded_part(self, schema: pa.Schema | None) -> pa.Schema | None:
-        """The columns that come from bodies; None when none is known yet."""
-        if schema is None:
-            return None
-        kept = [f for f in schema if f.name not in self.splitter.header_columns]
-        return pa.schema(kept) if kept else None
-
-    def _new_fields(self, decoded: Decoded) -> pa.Schema:
-        headers = self.splitter.header_columns
-        fields = [f for f in decoded.table.schema if f.name not in headers]
-        if not fields:
-            return pa.schema([])
-        return self._with_headers(fields)
-
-    def _with_headers(self, fields: list[pa.Field]) -> pa.Schema:
-        headers = [pa.field(name, pa.string()) for name in self.splitter.header_columns]
-        return pa.schema([*fields, *headers])
-
-    def _usable(self, schema: pa.Schema | None) -> pa.Schema:
-        """The schema of files. Raises SinkParked when its types do not suit the options."""
-        if schema is None:
-            return pa.schema([])
-        problem = self.splitter.misfit(schema) or self.files.encoding.misfit(schema)
-        if problem:
-            raise SinkParked(problem)
-        return schema
 
 
 @dataclass

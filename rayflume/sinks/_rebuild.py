@@ -6,17 +6,19 @@ the delivery began (kept in each file's handle); so the new file has the very sa
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from rayflume.batch import EventBatch
 from rayflume.dead_letters import DEAD_SCHEMA, DeadRows, dead_table
 from rayflume.errors import JournalDamaged
-from rayflume.interfaces import Json, Manifest, RowRange, StagedFile, StagedWriter
+from rayflume.interfaces import Manifest, RowRange, StagedFile, StagedWriter
 from rayflume.sinks._files import LakeFile
-from rayflume.sinks._lake import Lake
+from rayflume.sinks._ingest import number, timed
+from rayflume.sinks._lake import Lake, OpenFile
 from rayflume.sinks._streams import Origins
+
+_NOTED = ("begun_ms", "clock", "host", "bucket", "poison")
 
 Read = Callable[[Sequence[RowRange]], Iterable[tuple[int, EventBatch]]]
 
@@ -35,15 +37,21 @@ def _rebuild_file(lake: Lake, delivery: str, lost: StagedFile, read: Read) -> St
     def stage(target: str) -> StagedWriter:
         return lake.storage.stage(target, delivery)
 
-    schema = DEAD_SCHEMA if lost.dead else lake.schemas.version(lost.schema_version)
+    schema = DEAD_SCHEMA if lost.dead else lake.schema_of(lost.schema_version)
     if schema is None:
         raise JournalDamaged(f"{lost.target} of delivery {delivery} has rows but no schema version")
-    settings = lake.files.plain if lost.dead else lake.files
-    file = LakeFile(lost.target, schema, lost.schema_version, settings, stage)
-    file.note = {name: lost.handle[name] for name in ("begun_ms", "poison") if name in lost.handle}
+    file: OpenFile
+    if lost.dead:
+        file = LakeFile(lost.target, schema, lost.schema_version, lake.files.plain, stage)
+    else:
+        begun_ms = number(lost.handle.get("begun_ms"))
+        file = lake.rows_file(lost.target, schema, lost.schema_version, stage, begun_ms)
+        file.bucket = lake.bucket_of(lost)
+    file.note = {name: lost.handle[name] for name in _NOTED if name in lost.handle}
     try:
         for position, batch in read(lost.ranges):
-            _add_rows(lake, lost, file, position, batch)
+            for start, rows, ingest_ms in timed(lost.handle, position, batch):
+                _add_rows(lake, (lost, ingest_ms), file, start, rows)
         if file.rows != lost.rows:
             raise JournalDamaged(
                 f"{lost.target} of delivery {delivery} had {lost.rows} rows, but {file.rows} were "
@@ -60,28 +68,25 @@ def _rebuild_file(lake: Lake, delivery: str, lost: StagedFile, read: Read) -> St
 
 
 def _add_rows(
-    lake: Lake, lost: StagedFile, file: LakeFile, position: int, batch: EventBatch
+    lake: Lake, what: tuple[StagedFile, int], file: OpenFile, position: int, batch: EventBatch
 ) -> None:
+    """`what`: the lost file, and the time of rows without one."""
+    lost, ingest_ms = what
     stop = position + batch.num_rows
-    begun_ms = _number(lost.handle.get("begun_ms"))
+    begun_ms = number(lost.handle.get("begun_ms"))
     poison = lost.handle.get("poison")
     if isinstance(poison, str):
         dead = DeadRows.all_of(batch, poison)
         file.append(dead_table(batch, dead, position, begun_ms), position, stop)
         return
     schema, decoded = lake.decode_as(batch, lost.schema_version)
-    split = lake.splitter.split(batch, decoded, schema, begun_ms)
+    split = lake.splitter_of(lost.handle).split(batch, decoded, schema, ingest_ms)
     if lost.dead:
         if len(split.dead):
             file.append(dead_table(batch, split.dead, position, begun_ms), position, stop)
         return
-    directory = posixpath.dirname(lost.target)
     origins = Origins(batch)
     for piece in split.pieces:
-        if piece.directory == directory:
+        if piece.directory == file.bucket:
             file.streams.add(origins.of(piece.origin))
             file.append(piece.table, position, stop)
-
-
-def _number(value: Json) -> int:
-    return value if isinstance(value, int) else 0

@@ -4,8 +4,8 @@ schema and ingest time always give the same result, which is what lets a lost fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import pyarrow as pa
 from rayflume.batch import EventBatch
 from rayflume.dead_letters import DeadRows, valid_text
 from rayflume.interfaces import Decoded
-from rayflume.sinks._bucket import Field, Groups, Ints, Partitioning
+from rayflume.sinks._bucket import Buckets, Field, Groups, Ints
 from rayflume.sinks._event_time import EventTimes, event_times, usable_type
 
 DEFAULT_TIME_HEADER = "timestamp"
@@ -62,13 +62,16 @@ class Splitter:
     """The sink's options that decide where a row goes.
 
     `event_time`: column or header, "" for the header `timestamp`. `ingest_time`: rows without event
-    time get the ingest time instead of going to the dead letters.
+    time get the ingest time instead of going to the dead letters. `local_time`: all rows do.
+    `constants`: fields with one value for all rows, whatever a column or header says.
     """
 
-    partitioning: Partitioning
+    partitioning: Buckets
     event_time: str = ""
     ingest_time: bool = False
     header_columns: tuple[str, ...] = ()
+    local_time: bool = False
+    constants: Mapping[str, str] = field(default_factory=dict)
 
     def split(
         self, batch: EventBatch, decoded: Decoded, schema: pa.Schema, ingest_ms: int
@@ -83,6 +86,9 @@ class Splitter:
             return Split([], DeadRows.of(bad))
         table = self._assemble(decoded.table, batch, origin, schema)
         times: EventTimes | None = None
+        if self.local_time:
+            now = np.full(table.num_rows, ingest_ms, np.int64)
+            return Split(self._pieces(table, batch, origin, now), DeadRows.of(bad))
         if self.partitioning.uses_time or self.event_time:
             if self.event_time:
                 found = self._field(self.event_time, table, batch, origin)
@@ -159,7 +165,9 @@ class Splitter:
     def _field(
         self, name: str, table: pa.RecordBatch, batch: EventBatch, origin: Ints | None
     ) -> Field:
-        """A column of that name, else the header."""
+        """A constant or column of that name, else the header."""
+        if name in self.constants:
+            return self.constants[name]
         if name in table.schema.names:
             return table.column(name)
         return _header(name, batch, origin)
@@ -174,14 +182,14 @@ class Splitter:
             return table
         places = {name: i for i, name in enumerate(table.schema.names)}
         columns = []
-        for field in schema:
-            if field.name in self.header_columns:
-                column = _repeated(_header(field.name, batch, origin), table.num_rows)
-            elif field.name in places:
-                column = table.column(places[field.name])
+        for one in schema:
+            if one.name in self.header_columns:
+                column = _repeated(_header(one.name, batch, origin), table.num_rows)
+            elif one.name in places:
+                column = table.column(places[one.name])
             else:
-                column = pa.nulls(table.num_rows, field.type)
-            columns.append(column if column.type == field.type else column.cast(field.type))
+                column = pa.nulls(table.num_rows, one.type)
+            columns.append(column if column.type == one.type else column.cast(one.type))
         return pa.record_batch(columns, schema=schema)
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from rayflume.errors import LakeDamaged, PublishUnknown, StorageUnavailable, TableRefused
 from rayflume.interfaces import Contract, Manifest, StagedFile
 from rayflume.schema import to_json
-from rayflume.sinks._lake import Lake
+from rayflume.sinks._parquet_lake import ParquetLake
 from rayflume.table import Addition, Table, TableFile, described
 
 _FOOTER_THREADS = 8
@@ -24,7 +24,7 @@ _FOOTER_THREADS = 8
 class TableCommits:
     """A table over a lake. Thread-safe. All methods block."""
 
-    def __init__(self, table: Table, lake: Lake) -> None:
+    def __init__(self, table: Table, lake: ParquetLake) -> None:
         self._table = table
         self._lake = lake
 

@@ -22,7 +22,7 @@ def _checked_endpoint(url: str) -> str:
     except ValueError:
         good = False
     if not good:
-        raise ValueError(f"{url!r} is no URL; write one such as http://host:8080/events")
+        raise ValueError("is no URL; write one such as http://host:8080/events")
     if parts.username or parts.password:
         raise ValueError("a user and a password in the URL are not sent; remove them")
     return url

@@ -16,7 +16,11 @@ _log = logging.getLogger(__name__)
 
 @component
 class Logger(Component):
-    """Logs every row: `Event: { headers:{k=v} body: 68 65 6C 6C 6F    hello }`."""
+    """Logs every row: `Event: { headers:{k=v} body: 68 65 6C 6C 6F    hello }`.
+
+    What users sent is on that one line, whatever it holds: bytes that are not printable are dots,
+    line ends and control characters in headers are escaped, and headers are cut at 256 characters.
+    """
 
     staged: ClassVar[bool] = False
 
@@ -56,6 +60,8 @@ class Logger(Component):
         if body is None:
             return " null"
         data = memoryview(body)[: self.max_bytes_to_log].tobytes()  # type: ignore[arg-type]
+        if not data:
+            return ""
         text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data)
         return f" {data.hex(' ').upper():<47} {text}"
 

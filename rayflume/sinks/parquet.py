@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import resource
-from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from rayflume import tombstones
-from rayflume.batch import EventBatch
 from rayflume.completeness import MarkerRules
 from rayflume.component import LOCAL_PATH, Component, Context, component, nested, option
 from rayflume.errors import OptionError, RayflumeError
 from rayflume.interfaces import (
     Contract,
     DeliveryLimits,
-    DeliveryWriter,
     Format,
-    Json,
     Manifest,
-    Published,
-    RowRange,
-    StagedFile,
     Storage,
 )
-from rayflume.lake import storage_for, storage_type
+from rayflume.lake import storage_for
 from rayflume.sinks._bucket import Partitioning, Rounding
 from rayflume.sinks._budget import Budget
 from rayflume.sinks._complete import Complete, Noting
-from rayflume.sinks._delivery import ParquetDelivery
 from rayflume.sinks._encoding import Columns, Encoding, level_problem
 from rayflume.sinks._files import FileSettings
-from rayflume.sinks._lake import DeadLetterLimit, Lake, RollSettings
+from rayflume.sinks._lake import DeadLetterLimit, RollSettings
 from rayflume.sinks._names import folded_twice
-from rayflume.sinks._rebuild import rebuild
+from rayflume.sinks._parquet_lake import ParquetLake, in_partition
 from rayflume.sinks._schema_log import SchemaLog
+from rayflume.sinks._sink import LakeSink, refusals, uploads_max
 from rayflume.sinks._span import Spans
 from rayflume.sinks._split import Splitter
 from rayflume.sinks._table import TableCommits
@@ -68,16 +57,6 @@ class Roll(BaseModel):
         example="5min",
     )
     idle: Millis = option("Time without a new row after which a delivery ends.", default=0)
-
-
-def _unwritable(path: Path) -> list[str]:
-    """Why a lake could not be made or written at a local path."""
-    found = next(p for p in (path, *path.parents) if p.exists())
-    if not found.is_dir():
-        return [f"path: {found} is not a directory; name a directory for the lake"]
-    if not os.access(found, os.W_OK | os.X_OK):
-        return [f"path: no permission to write to {found}; change its mode, or name another"]
-    return []
 
 
 @component
@@ -266,22 +245,22 @@ class Parquet(Component):
         try:
             self.table_over(context)
             self._check_columns(self.format.build(context))
-            if storage_type(self.path) == "local":
-                return _unwritable(context.path(self.path.removeprefix("file://")))
-            storage = storage_for(self.path, self.storage, context)
-            try:
-                storage.check()
-            finally:
-                storage.close()
+            return refusals(self.path, self.storage, context)
         except RayflumeError as error:
             return [error.message]
-        return []
 
     def build(self, context: Context) -> ParquetSink:
         return self.over(storage_for(self.path, self.storage, context), context)
 
     def over(self, storage: Storage, context: Context) -> ParquetSink:
         """The sink on a storage that is given, whatever `path` says."""
+        lake = self.lake_on(storage, context)
+        table = self.table_over(context)
+        limits = DeliveryLimits(self.delivery_bytes, 0, self.roll.age, self.roll.idle)
+        return ParquetSink(lake, limits, None if table is None else TableCommits(table, lake))
+
+    def lake_on(self, storage: Storage, context: Context) -> ParquetLake:
+        """What the sink's deliveries share."""
         form: Format = self.format.build(context)
         self._check_columns(form)
         metadata = {
@@ -293,21 +272,19 @@ class Parquet(Component):
             self._encoding(), self.row_group_bytes, self.row_group_rows, self.roll.bytes, metadata
         )
         fail = self.when_too_many_open == "fail"
-        lake = Lake(
-            context,
-            storage,
-            form,
-            SchemaLog(storage, self.contract),
-            self._splitter(),
-            files,
-            RollSettings(self.roll.rows, self.max_open_files, _uploads_max(), fail),
-            Budget(self.buffer_bytes, context.metrics),
-            DeadLetterLimit(self.dead_letter_limit),
+        return ParquetLake(
+            context=context,
+            storage=storage,
+            format=form,
+            schemas=SchemaLog(storage, self.contract),
+            splitter=self._splitter(),
+            name=in_partition,
+            files=files,
+            roll=RollSettings(self.roll.rows, self.max_open_files, uploads_max(), fail),
+            budget=Budget(self.buffer_bytes, context.metrics),
+            limit=DeadLetterLimit(self.dead_letter_limit),
             noting=self._noting(context),
         )
-        table = self.table_over(context)
-        limits = DeliveryLimits(self.delivery_bytes, 0, self.roll.age, self.roll.idle)
-        return ParquetSink(lake, limits, None if table is None else TableCommits(table, lake))
 
     def _partition_names(self) -> tuple[str, ...]:
         return tuple(pattern.name for pattern in Partitioning(self.partition_by).patterns)
@@ -374,95 +351,36 @@ class Parquet(Component):
         )
 
 
-class ParquetSink:
-    """A Sink. Thread-safe but for its deliveries, of which each has one writer at a time."""
-
-    staged: ClassVar[bool] = True
+class ParquetSink(LakeSink):
+    """A Sink of Parquet files, perhaps of a table. Thread-safe but for its deliveries, of which
+    each has one writer at a time.
+    """
 
     def __init__(
-        self, lake: Lake, limits: DeliveryLimits, table: TableCommits | None = None
+        self, lake: ParquetLake, limits: DeliveryLimits, table: TableCommits | None = None
     ) -> None:
-        self._lake = lake
-        self._limits = limits
+        super().__init__(lake, limits)
+        self._format = lake.format
         self._table = table
-
-    @property
-    def storage(self) -> Storage:
-        return self._lake.storage
 
     def open(self) -> None:
         """Check that the lake can be written to and agree on the declared columns. Blocks.
 
         Raises StorageDenied, StorageUnavailable, and OptionError for a type that is not the lake's.
         """
-        self._lake.storage.check()
-        self._lake.schemas.open(self._lake.declared_columns())
+        super().open()
         if self._table is not None:
             self._table.open()
-        self._lake.format.prepare()
+        self._format.prepare()
 
-    def begin(self, delivery: str) -> DeliveryWriter:
-        return ParquetDelivery(self._lake, delivery)
+    def known(self, manifest: Manifest) -> bool:
+        return self._table is not None and self._table.has(manifest)
 
-    def publish(self, manifest: Manifest) -> list[StagedFile]:
-        """As K1. A file that is gone, but which a tombstone names, had been published."""
-        if not manifest.files:
-            return []
-        if self._table is not None and self._table.has(manifest):
-            self._note_published(manifest)
-            return []
-        outcomes = self._lake.storage.publish([file.handle for file in manifest.files])
-        lost = [
-            file
-            for file, outcome in zip(manifest.files, outcomes, strict=True)
-            if outcome is Published.LOST
-        ]
-        if lost:
-            # Whoever removes a file first makes its tombstone durable, so this look is not early.
-            gone = tombstones.removed(self._lake.storage, [file.target for file in lost])
-            lost = [file for file in lost if file.target not in gone]
-        if not lost:
-            if self._table is not None:
-                self._table.add(manifest)
-            self._note_published(manifest)
-        return lost
-
-    def _note_published(self, manifest: Manifest) -> None:
-        self._lake.limit.published(manifest.delivery)
-        self._lake.published(manifest)
-
-    def rebuild(
-        self,
-        manifest: Manifest,
-        lost: Sequence[StagedFile],
-        read: Callable[[Sequence[RowRange]], Iterable[tuple[int, EventBatch]]],
-    ) -> Manifest:
-        return rebuild(self._lake, manifest, lost, read)
-
-    def collect(self, journal: str, garbage: Callable[[Sequence[str]], list[str]]) -> None:
-        """Delete staged bytes that nobody will publish. Blocks."""
-        staged = self._lake.storage.staged(journal)
-        dead = set(garbage(sorted({delivery for delivery, _ in staged})))
-        for delivery, handle in staged:
-            if delivery in dead:
-                self._lake.storage.discard(handle)
-
-    def limits(self) -> DeliveryLimits:
-        return self._limits
-
-    def describe(self) -> dict[str, Json]:
-        """What was committed to the partitions that were written last. Does not block."""
-        return self._lake.describe()
+    def landed(self, manifest: Manifest) -> None:
+        if self._table is not None:
+            self._table.add(manifest)
 
     def close(self) -> None:
         if self._table is not None:
             self._table.close()
-        self._lake.storage.close()
-
-
-def _uploads_max() -> int:
-    """A quarter of the descriptors of this process: two deliveries may be open, and others live
-    here, too.
-    """
-    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(16, soft // 4) if soft != resource.RLIM_INFINITY else 1 << 16
+        super().close()

@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from rayflume.interfaces import StreamPosition
+from rayflume.lines import TAIL_BYTES, fingerprint
 from rayflume.sources._stream import (
-    TAIL_BYTES,
     FileKey,
     Mark,
     StreamTable,
-    fingerprint,
     tail_before,
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-import re
 import resource
 import stat
 from collections import OrderedDict
@@ -14,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rayflume.regexes import JavaRegex
 from rayflume.sources._stream import FileKey
 
 _OPEN_FILES_MAX = 512
@@ -102,7 +102,7 @@ class Group:
 
     glob: str = ""
     directory: str = ""
-    name: re.Pattern[str] | None = None
+    name: JavaRegex | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def paths(self) -> Iterator[str]:
@@ -112,7 +112,7 @@ class Group:
             return
         with os.scandir(self.directory) as entries:
             for entry in entries:
-                if self.name.fullmatch(entry.name):
+                if self.name.matcher.fullmatch(entry.name):
                     yield entry.path
 
     @property
@@ -128,8 +128,8 @@ class Group:
     def matches(self, path: str) -> bool:
         """Whether a file of that path would be of this group."""
         if self.name is not None:
-            place = Path(path)
-            return str(place.parent) == self.directory and bool(self.name.fullmatch(place.name))
+            place, name = Path(path), self.name.matcher
+            return str(place.parent) == self.directory and bool(name.fullmatch(place.name))
         return _glob_matches(Path(path).parts, Path(self.glob).parts)
 
 

@@ -14,10 +14,11 @@ from typing import TypeAlias
 
 from aiohttp import StreamReader, web
 
+from rayflume.addresses import plain_address
 from rayflume.clock import Clock
 from rayflume.metrics import Metrics
 from rayflume.sources._http_settings import BODY_GRACE_MS, LINGER_S, RETRY_AFTER_S, Settings
-from rayflume.sources._listening import Gate, plain_address
+from rayflume.sources._listening import Gate
 
 Certificate: TypeAlias = "Mapping[str, object] | None"
 """Of a client, as `ssl.SSLSocket.getpeercert` gives it."""
@@ -64,13 +65,12 @@ class Connections:
         self.metrics = metrics
         self.open: set[Connection] = set()
         self.gate = Gate(settings.connections_max, settings.connections_per_address_max)
+        self._shaking: dict[Connection, str] = {}
 
     def admit(self, connection: Connection, address: str, certificate: Certificate) -> bool:
         """Count a new connection, unless there are too many or it may not send."""
-        rules, tls = self.settings.ip_filter, self.settings.tls
-        if self.gate.full or not self.gate.takes_from(address):
-            return False
-        if rules is not None and not rules.allows(plain_address(address), lambda _: ""):
+        tls = self.settings.tls
+        if not self._takes_from(address):
             return False
         if tls is not None and not tls.permits(certificate):
             return False
@@ -78,6 +78,27 @@ class Connections:
         self.gate.enter(address)
         self.metrics.set("OpenConnectionCount", len(self.open))
         return True
+
+    def _takes_from(self, address: str) -> bool:
+        rules = self.settings.ip_filter
+        if self.gate.full or not self.gate.takes_from(address):
+            return False
+        return rules is None or rules.allows(plain_address(address), lambda _: "")
+
+    def begin_handshake(self, connection: Connection, address: str) -> bool:
+        """Count a connection that has no TLS yet, unless there are too many or it may not send."""
+        if not self._takes_from(address):
+            self.metrics.add("RequestRejectedCount")
+            return False
+        self._shaking[connection] = address
+        self.gate.enter(address)
+        return True
+
+    def end_handshake(self, connection: Connection) -> None:
+        """It came to nothing, or the connection is about to be admitted. Asked again: nothing."""
+        address = self._shaking.pop(connection, None)
+        if address is not None:
+            self.gate.leave(address)
 
     def leave(self, connection: Connection, address: str) -> None:
         self.open.discard(connection)
@@ -174,6 +195,7 @@ class Connection(web.RequestHandler):
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else ""
         certificate = transport.get_extra_info("peercert")
+        self._connections.end_handshake(self)
         self._admitted = self._connections.admit(self, self._address, certificate)
         if self._admitted:
             self.enter(Phase.IDLE)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from rayflume.batch import EventBatch
@@ -161,6 +161,11 @@ class Requests:
             if method not in ("GET", "HEAD"):
                 raise Refusal(405, "use GET", {"Allow": "GET, HEAD"})
             return self._health(path)
+        try:
+            _check_coding(request)
+        except Refusal:
+            connection.broken = True  # where its body ends is a matter of opinion
+            raise
         self._check_head(request)
         if self._settings.handler:
             _check_flume_method(method)
@@ -350,6 +355,19 @@ def _gzip(request: web.BaseRequest) -> bool:
             415, "unknown Content-Encoding; use gzip or none", {"Accept-Encoding": "gzip"}
         )
     return encoding != "identity"
+
+
+def _check_coding(request: web.BaseRequest) -> None:
+    """Bodies are chunked or not, nothing else (RFC 9112, 6.1): who takes another coding for it
+    reads other bytes than who sent them.
+    """
+    coding = request.headers.get("Transfer-Encoding")
+    if coding is None:
+        return
+    if request.version < HttpVersion11:
+        raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding")
+    if coding.strip().lower() != "chunked":
+        raise Refusal(501, "unknown Transfer-Encoding; use chunked")
 
 
 def _expect(request: web.BaseRequest) -> None:

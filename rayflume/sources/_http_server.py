@@ -7,25 +7,25 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 from aiohttp import web
 
+from rayflume.addresses import listen
 from rayflume.component import Context
 from rayflume.errors import OptionError
 from rayflume.interfaces import Ingest, Json, StreamPosition
 from rayflume.sources._http_connection import Connection, Connections
+from rayflume.sources._http_door import TlsDoor
 from rayflume.sources._http_group import Group
 from rayflume.sources._http_requests import Admission, Requests
 from rayflume.sources._http_settings import (
-    HANDSHAKE_TIMEOUT_S,
     REFRESH_SWEEPS,
     STOP_WAIT_S,
     SWEEP_S,
     Settings,
 )
-from rayflume.sources._listening import listen
 from rayflume.sources._tls import tls_facts
 
 _BACKLOG = 512
@@ -178,16 +178,30 @@ class _Running:
     async def answered(self) -> None:
         await self.admission.answered.wait()
 
+    async def _listen(self, make: Callable[[], Connection]) -> Callable[[], Awaitable[None]]:
+        """Let clients in; what ends that again."""
+        assert self._loop is not None
+        if self._settings.tls is not None:
+            context = self._settings.tls.context
+            door = TlsDoor(self._listener, context, self.connections, make)
+            task = self._loop.create_task(door.run())
+
+            async def close_door() -> None:
+                task.cancel()
+                await asyncio.wait([task])
+
+            return close_door
+        server = await self._loop.create_server(make, sock=self._listener, backlog=_BACKLOG)
+
+        async def close() -> None:
+            server.close()
+
+        return close
+
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         handlers, tls = web.Server(self._requests.answer), self._settings.tls
-        listening = await self._loop.create_server(
-            lambda: Connection(handlers, self.connections),
-            sock=self._listener,
-            backlog=_BACKLOG,
-            ssl=tls.context if tls else None,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if tls else None,
-        )
+        close = await self._listen(lambda: Connection(handlers, self.connections))
         self.started.set()
         sweeps = 0
         while not self._stop.is_set():
@@ -197,7 +211,7 @@ class _Running:
             sweeps += 1
             if tls and sweeps % REFRESH_SWEEPS == 0:
                 tls.refresh()
-        listening.close()
+        await close()
         await handlers.shutdown(_STOP_HANDLERS_S)
         await self.group.close()
         self._parser.shutdown()

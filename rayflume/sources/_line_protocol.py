@@ -30,8 +30,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rayflume.batch import EventBatch, Header
+from rayflume.lines import header_per_piece
 from rayflume.sources._ip_filter import IpFilter
-from rayflume.sources._lines import header_per_piece
 from rayflume.sources._tls import ServerTls
 
 

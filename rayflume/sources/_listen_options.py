@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
+from rayflume.addresses import is_loopback
 from rayflume.component import Component, Context, option
 from rayflume.errors import OptionError
 from rayflume.sources._ip_filter import IpFilter, address_rules, parse_rules
 from rayflume.sources._line_protocol import ConnectionLimits, LineSettings, Listener
-from rayflume.sources._listening import is_loopback
 from rayflume.sources._stream import stream_prefix
 from rayflume.units import ByteSize, Millis
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rayflume.component import Component, option
-from rayflume.sources._lines import LineBuffer
+from rayflume.lines import LineBuffer
 from rayflume.units import ByteSize
 
 _BYTES_MAX = 512 * 1024 * 1024

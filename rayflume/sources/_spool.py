@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from rayflume.errors import SourceFailed
+from rayflume.regexes import JavaRegex
 from rayflume.sources._files import key_of
 from rayflume.sources._stream import FileKey, printable
 
@@ -42,8 +42,8 @@ class Spool:
     part: str
     directory: str
     suffix: str
-    include: re.Pattern[str]
-    ignore: re.Pattern[str]
+    include: JavaRegex
+    ignore: JavaRegex
     recursive: bool
     tracker: str | None
     delete: bool
@@ -66,25 +66,36 @@ class Spool:
             found.sort(key=lambda file: (-file.mtime_ns, file.path))
         return found
 
-    def _walk(self, directory: str) -> Iterator[Listed]:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.startswith("."):
+    def _walk(self, directory: str, above: tuple[FileKey, ...] = ()) -> Iterator[Listed]:
+        """`above`: the directories that lead here. A link to one of them is not followed, or its
+        files would be there again under other names.
+        """
+        try:
+            key = key_of(os.stat(directory))  # noqa: PTH116
+            entries = list(os.scandir(directory))
+        except (FileNotFoundError, NotADirectoryError):
+            if not above:
+                raise
+            return  # a sub-directory that was just removed
+        if key in above:
+            return
+        for entry in entries:
+            name = entry.name
+            if name.startswith("."):
+                continue
+            try:
+                if entry.is_dir():
+                    if self.recursive and not self.ignore.matcher.fullmatch(name):
+                        yield from self._walk(entry.path, (*above, key))
                     continue
-                try:
-                    if entry.is_dir():
-                        if self.recursive and not self.ignore.fullmatch(name):
-                            yield from self._walk(entry.path)
-                        continue
-                    status = entry.stat()
-                except (FileNotFoundError, NotADirectoryError):
-                    continue
-                if stat.S_ISREG(status.st_mode) and self._is_wanted(name, entry.path):
-                    yield Listed.of(entry.path, status)
+                status = entry.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if stat.S_ISREG(status.st_mode) and self._is_wanted(name, entry.path):
+                yield Listed.of(entry.path, status)
 
     def _is_wanted(self, name: str, path: str) -> bool:
-        if self.ignore.fullmatch(name) or not self.include.fullmatch(name):
+        if self.ignore.matcher.fullmatch(name) or not self.include.matcher.fullmatch(name):
             return False
         return not self.is_completed(path)
 

@@ -8,7 +8,6 @@ that put, arriving late, would count them twice.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import OrderedDict
@@ -20,14 +19,13 @@ from urllib.parse import quote
 from rayflume.batch import TOKEN_BYTES_MAX, EventBatch, Extent
 from rayflume.component import Context
 from rayflume.interfaces import StreamPosition
+from rayflume.lines import TAIL_BYTES
 
 FileKey: TypeAlias = tuple[int, int]
 """Device and inode."""
 
 _ExtentTest: TypeAlias = Callable[[Extent], bool]
 
-TAIL_BYTES = 1024
-"""So many bytes before a place are hashed to know it again."""
 _KEYS_REMEMBERED = 1_000_000
 # Channels forget a retired stream after days; by then this many files must not have come and gone.
 
@@ -39,11 +37,6 @@ def stream_prefix(context: Context, source_id: str | None) -> str:
 
 def _part(text: str) -> str:
     return quote(text, safe="")
-
-
-def fingerprint(tail: bytes | memoryview) -> str:
-    """Hash of the last up to TAIL_BYTES bytes before a place; "" at the beginning of a file."""
-    return hashlib.blake2b(tail, digest_size=16).hexdigest() if len(tail) else ""
 
 
 def tail_before(fd: int, place: int) -> bytes | None:
@@ -167,6 +160,10 @@ class StreamTable:
             for stream in self._by_inode.get(key[1], ())
             if stream.key in self._known and stream.mark is not None and stream.mark.is_at(path)
         ]
+
+    def was_told_of(self, key: FileKey, path: str) -> bool:
+        """Whether the channels know, or knew until it retired, any stream of a file."""
+        return key in self._latest or bool(self.known(key, path))
 
     def unseen(self) -> list[KnownStream]:
         """All streams of the start that no file was found for yet."""

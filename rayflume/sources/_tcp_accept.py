@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from rayflume.addresses import plain_address
 from rayflume.component import Context
 from rayflume.sources._decoders import Decoder, decoder_of
 from rayflume.sources._host_names import HostNames
 from rayflume.sources._line_block import Sender
 from rayflume.sources._line_protocol import LineSettings, Peer
 from rayflume.sources._line_reader import LineReader
-from rayflume.sources._listening import Gate, plain_address
+from rayflume.sources._listening import Gate
 from rayflume.sources._log_limit import LogLimit
 from rayflume.sources._poller import Poller
 from rayflume.sources._tcp_connection import Connection, Phase

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
+from rayflume.addresses import listen
 from rayflume.sources._line_source import LineSource, Loop
-from rayflume.sources._listening import listen
 from rayflume.sources._log_limit import LogLimit
 from rayflume.sources._put_thread import PutThread
 from rayflume.sources._tcp_loop import TcpLoop

@@ -14,12 +14,12 @@ import struct
 import threading
 from collections.abc import Sequence
 
+from rayflume.addresses import bind_datagrams, plain_address
 from rayflume.component import Context
 from rayflume.interfaces import Json
 from rayflume.sources._line_block import Block, Piece, Sender
 from rayflume.sources._line_protocol import LineSettings, Peer
 from rayflume.sources._line_source import LineSource, Loop
-from rayflume.sources._listening import bind_datagrams, plain_address
 from rayflume.sources._log_limit import LogLimit
 from rayflume.sources._poller import Wake
 from rayflume.sources._put_thread import PutThread

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rayflume.component import Context
+from rayflume.lines import fingerprint
 from rayflume.sources._copies import Copies, Live, Place, Wait, originals, recent_places
 from rayflume.sources._files import (
     Group,
@@ -30,12 +31,12 @@ from rayflume.sources._files import (
     key_of,
     open_file,
 )
+from rayflume.sources._flume_positions import TailPositions, place_of
 from rayflume.sources._problems import Problems
 from rayflume.sources._stream import (
     FileKey,
     KnownStream,
     StreamTable,
-    fingerprint,
     printable,
     tail_before,
 )
@@ -106,6 +107,8 @@ class Watch:
         self.lost_bytes = 0
         self.idle_ms = 0
         self.skip_to_end = False
+        self.flume: TailPositions = {}
+        """Where Flume stood, for the first look."""
         self.skips = False
         """Whether there are files with a `skip_to`."""
         self.awaited: set[FileKey] = set()
@@ -162,7 +165,7 @@ class Watch:
         self.copies.looked(self._stream_of)
         self._close_idle(now)
         self.problems.forget_vanished({group.root for group in self._groups})
-        self._first = False
+        self._first, self.flume = False, {}
 
     def _stream_of(self, key: FileKey) -> str | None:
         return self.files[key].stream if key in self.files else None
@@ -223,7 +226,7 @@ class Watch:
         unknown = []
         for entry in new:
             _, path, status, group = entry
-            if self._table.known(key_of(status), path):
+            if self._table.known(key_of(status), path) or status.st_ino in self.flume:
                 self._discover(path, status, group, path)
             else:
                 unknown.append(entry)
@@ -311,12 +314,26 @@ class Watch:
             file.hash = found.mark.hash if found.mark is not None else ""
             if file.hash:
                 file.places.append((file.next, file.hash))
-        elif self.skip_to_end and self._first and not known:
-            file.skip_to, self.skips = self._last_line_start(path, status), True
+        elif self._first and not known:
+            self._begin_behind(file, status)
         self.files[key] = self._hot[key] = file
         self._offer(file)
         if len(self._open) < self._open.limit and file.unread:
             self.descriptor(file)
+
+    def _begin_behind(self, file: TailFile, status: os.stat_result) -> None:
+        """Pass over what Flume has read or what is not wanted, in a file no channel knows."""
+        place = None
+        try:
+            if status.st_ino in self.flume:
+                fd = self._open.get(file.key, file.path)
+                place = place_of(self.flume[status.st_ino], file.path, fd, status.st_size)
+        except OSError as error:
+            self.problems.note(file.path, error)
+        if place is None and self.skip_to_end:
+            place = self._last_line_start(file.path, status)
+        if place:
+            file.skip_to, self.skips = place, True
 
     def _is_same(self, key: FileKey, path: str, status: os.stat_result, known: KnownStream) -> bool:
         if status.st_size < known.next:

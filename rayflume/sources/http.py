@@ -6,13 +6,13 @@ from typing import ClassVar, Literal
 
 from pydantic import SecretStr
 
+from rayflume.addresses import is_loopback
 from rayflume.component import Context, component, option
 from rayflume.errors import OptionError
 from rayflume.sources._http_server import HttpSource
 from rayflume.sources._http_settings import Settings, hash_token
 from rayflume.sources._ip_filter import address_rules
 from rayflume.sources._listen_options import IpRules
-from rayflume.sources._listening import is_loopback
 from rayflume.sources._stream import stream_prefix
 from rayflume.sources._tls_options import TlsOptions
 from rayflume.units import ByteSize, Millis

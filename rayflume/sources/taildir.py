@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import re
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,16 +15,17 @@ from rayflume.batch import EventBatch, Extent, Header
 from rayflume.component import LOCAL_PATH, Context, component, nearest, option
 from rayflume.errors import OptionError, SourceFailed
 from rayflume.interfaces import Json, StreamPosition
+from rayflume.lines import Outcome, Rows, fingerprint, header_per_piece
+from rayflume.regexes import JavaRegex
 from rayflume.sources._copies import went_back
 from rayflume.sources._files import Group, OpenFiles, open_files_max
-from rayflume.sources._lines import Lines, Outcome, header_per_piece
+from rayflume.sources._flume_positions import PositionsDamaged, tail_positions
 from rayflume.sources._options import FileOptions
 from rayflume.sources._stream import (
     FileKey,
     HandedOut,
     Mark,
     StreamTable,
-    fingerprint,
     printable,
     stream_prefix,
     tail_before,
@@ -81,7 +81,7 @@ class Taildir(FileOptions):
     )
     filegroups: dict[str, str] = option(
         "Flume's form of `paths`: a name and a path whose last element is a regular expression "
-        "that must match the whole file name. The directory must exist.",
+        "(of Java's form) that must match the whole file name. The directory must exist.",
         factory=dict,
         json_schema_extra=LOCAL_PATH,
         example={"web": "/var/log/web/.*\\.jsonl"},
@@ -100,6 +100,17 @@ class Taildir(FileOptions):
         "Whether files that exist at start, and that the channels know nothing of, are followed "
         "from their last newline on.",
         default=False,
+    )
+    position_file: str | None = option(
+        "Flume's position file, read once: as long as no channel knows any file of this source, "
+        "files go on where Flume stood. A file that was renamed since is found by its inode if its "
+        "new name is that of a rotated one (`app.log.1`). rayflume never writes to it; where its "
+        "own reading stands is in the channel. Stop Flume first, for it writes the file now and "
+        "then only.",
+        default=None,
+        example="~/.flume/taildir_position.json",
+        json_schema_extra=LOCAL_PATH,
+        min_length=1,
     )
     idle_timeout: Millis = option(
         "A file that did not grow for so long is closed; growing again opens it again.",
@@ -135,9 +146,9 @@ class Taildir(FileOptions):
     def _are_patterns(cls, value: dict[str, str]) -> dict[str, str]:
         for name, path in value.items():
             try:
-                re.compile(Path(path).name)
-            except re.error as error:
-                raise ValueError(f"{name}: {Path(path).name!r} is no pattern: {error}") from error
+                JavaRegex.compile(Path(path).name)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
         return value
 
     @model_validator(mode="after")
@@ -173,7 +184,7 @@ class Taildir(FileOptions):
             groups.append(Group(glob=str(place), headers=headers))
         for name, path in self.filegroups.items():
             place = context.path(path)
-            pattern = re.compile(place.name)
+            pattern = JavaRegex.compile(place.name)
             headers = self.headers.get(name, {})
             groups.append(Group("", str(place.parent), pattern, headers))
         return TaildirSource(self, context, groups)
@@ -204,8 +215,15 @@ class TaildirSource:
         self._unterminated = False
 
     def start(self, positions: Mapping[str, StreamPosition]) -> None:
+        """Raises SourceFailed if Flume's positions are wanted and cannot be read."""
         self._table.load(positions)
         self._watch.copies.load(positions)
+        if self._options.position_file is not None and not positions:
+            path = str(self._context.path(self._options.position_file))
+            try:
+                self._watch.flume = tail_positions(path)
+            except PositionsDamaged as error:
+                raise SourceFailed(f"{self._context.part}: {error}") from None
 
     # -- reading
 
@@ -217,7 +235,9 @@ class TaildirSource:
         if not self._is_time():
             return None
         batch = self._skip_ahead() or self._fill()
-        self._pending_since = None
+        if batch is None or not 0 < self._options.batch_size <= batch.num_rows:
+            # Behind a batch that had no room for more rows the next one does not wait again.
+            self._pending_since = None
         return None if batch is None else self._hand_out(batch)
 
     def _hand_out(self, batch: EventBatch) -> EventBatch:
@@ -322,7 +342,7 @@ class TaildirSource:
         if file.next < file.stop:
             self._partials[file.key] = file
 
-    def _advance(self, file: TailFile, lines: Lines, i: int) -> Extent:
+    def _advance(self, file: TailFile, lines: Rows, i: int) -> Extent:
         piece = lines.pieces[i]
         token = Mark(lines.hashes[i], file.name).encode()
         file.next, file.hash, file.verify = piece.end, lines.hashes[i], False
@@ -339,7 +359,7 @@ class TaildirSource:
                 self._watch.offer(file)
         return Extent(file.stream, piece.start, piece.end, lines.rows[i], token)
 
-    def _headers(self, files: list[TailFile], lines: Lines) -> dict[str, Header]:
+    def _headers(self, files: list[TailFile], lines: Rows) -> dict[str, Header]:
         options = self._options
         headers: dict[str, Header] = {}
         for name in dict.fromkeys(name for file in files for name in file.group.headers):

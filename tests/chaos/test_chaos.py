@@ -18,7 +18,7 @@ from chaos.rows import KEYED, RETRIED, SINGLE, SPAN, Ledgers
 from chaos.run import parse
 
 TESTS = Path(__file__).parents[1]
-FAULTS, ROWS, SEED = 32, 200_000, 11
+FAULTS, ROWS, SEED = 26, 150_000, 11
 LIMIT_S = 420
 
 

@@ -20,7 +20,7 @@ OVERLOAD_S = 15.0
 ROOM, BATCH_ROWS = 20_000, 5_000
 GROWTH_MAX = 96 * 2**20
 """A batch on its way is held a few times: as text, encoded, in the call to the channel."""
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.alone]
 
 
 def test_f16_an_overload_is_shed_by_503_within_bounded_memory_and_without_loss(

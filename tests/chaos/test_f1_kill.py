@@ -24,7 +24,7 @@ KILLED = {
     "channel": [("wal-local", 0), ("wal-local", 0)],
     "sink": [("lake-local", 0), ("lake-local", 1)],
 }
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.alone]
 clock = SystemClock()
 
 

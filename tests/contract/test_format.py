@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -21,126 +21,39 @@ from rayflume.clock import ManualClock
 from rayflume.component import Context, lookup, options_of, types_of
 from rayflume.interfaces import Contract, Decoded, Format
 from rayflume.metrics import Metrics
+from rayflume.testing import Check, Trial, checks
+from rayflume.testing._format import decoded_well
 
 CONTEXT = Context("agent", "part", ManualClock(), Metrics())
-
-NASTY: list[bytes | None] = [
-    None, b"", b" ", b"\n", b"\r", b"\r\n", b"\x00", b"\xff", b"\xc3", b"\xa9", b"\xed\xa0\x80",
-    b"null", b"true", b"1", b'"x"', b"[]", b"{}", b"{} null {}", b"{}{}",
-    b"{}\x00{}", b"{}}", b"{},{}",
-    b'{"user_id": "x"}', b'{"user_id": 1.5}', b'{"user_id": 9223372036854775808}',
-    b'{"ts": 1e300}',
-    b'{"user_id": 1}', b'{"a": 1, "a": 2}', b'{"a": "\\ud800"}', b'{"a": "} null"}',
-    b'{"a": null}',
-    b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    b'{"a":' * 100_000, b'{"b":' + b"[" * 100_000,
-    b'{"c": {"d": 1}}', b'{"c": [1, "x", null]}', b"a" * 100_000, b'"', b'a,"', b'"a\nb",1,2',
-    b",,",
-    b"1,/x,1445680800424", b"1,/x,1e300", b"1,2,3,4", b"INFO 7 it works", b"INFO 99999999999 x",
-    b'::1 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5 "-" "curl"',
-    b'::1 - - [31/Feb/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5 "-" "curl"',
-]  # fmt: skip
-
 
 NEEDED = {("avro", "avro_schema")}
 """Options that are needed unless another one is given."""
 
 
-def build(kind: str) -> Format:
-    """A format from the examples of its own options."""
-    cls = lookup("format", kind)
+def options_for(kind: str) -> dict[str, object]:
+    """The examples of its own options."""
     examples = {
         info.alias or name: info.examples[0]
-        for name, info in options_of(cls).items()
+        for name, info in options_of(lookup("format", kind)).items()
         if info.examples and (info.is_required() or kind == "csv" or (kind, name) in NEEDED)
     }
     examples.pop("delimiter", None)
-    format_: Format = cls.model_validate(examples).build(CONTEXT)
+    return examples
+
+
+def build(kind: str) -> Format:
+    format_: Format = lookup("format", kind).model_validate(options_for(kind)).build(CONTEXT)
     return format_
 
 
-def check(rows: Sequence[bytes | None], decoded: Decoded) -> None:
-    """F1 and F4."""
-    decoded.table.validate(full=True)
-    good = list(range(len(rows))) if decoded.rows is None else decoded.rows.to_pylist()
-    bad = [row for row, _ in decoded.bad]
-    assert decoded.table.num_rows == len(good)
-    assert good == sorted(good)
-    assert bad == sorted(bad)
-    assert sorted(good + bad) == list(range(len(rows)))
-    for _, reason in decoded.bad:
-        assert 0 < len(reason) <= 256
-        assert reason.isprintable()
-    for field in decoded.table.schema:
-        check_type(field.type)
-
-
-def check_type(kind: pa.DataType) -> None:
-    if pa.types.is_struct(kind):
-        for field in kind:
-            check_type(field.type)
-    elif pa.types.is_list(kind):
-        check_type(kind.value_type)
-    else:
-        assert re.fullmatch(
-            r"bool|int32|int64|float|double|string|binary|date32\[day\]|timestamp\[us, tz=UTC\]"
-            r"|decimal128\([0-9]{1,2}, [0-9]{1,2}\)",
-            str(kind),
-        )
+@pytest.mark.parametrize("check", checks("format"), ids=str)
+def test_contract(check: Check, kind: str, tmp_path: Path) -> None:
+    check(Trial(lookup("format", kind), options_for(kind), tmp_path))
 
 
 @pytest.fixture(params=types_of("format"))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-def test_f1_f3_f4_nasty_rows_are_good_or_bad_and_never_raise(kind: str) -> None:
-    format_ = build(kind)
-    check(NASTY, format_.decode(pa.array(NASTY, pa.binary()), None))
-    check(NASTY, format_.decode(pa.array(NASTY, pa.binary()), format_.declared))
-
-
-def test_f1_f3_each_nasty_row_alone_is_judged_as_among_the_others(kind: str) -> None:
-    together = dict(build(kind).decode(pa.array(NASTY, pa.binary()), None).bad)
-    if build(kind).declared is None:
-        pytest.skip("an inferred column depends on the rows before")
-    for place, row in enumerate(NASTY):
-        alone = build(kind).decode(pa.array([row], pa.binary()), None)
-        check([row], alone)
-        assert bool(alone.bad) == (place in together), row
-
-
-def test_f1_slices_of_an_array_decode_like_copies(kind: str) -> None:
-    whole = pa.array(NASTY, pa.binary())
-    for start, length in [(1, 5), (7, 0), (30, 15), (45, 1)]:
-        rows = NASTY[start : start + length]
-        sliced = build(kind).decode(whole.slice(start, length), None)
-        copied = build(kind).decode(pa.array(rows, pa.binary()), None)
-        check(rows, sliced)
-        assert sliced.table.equals(copied.table)
-        assert sliced.bad == copied.bad
-
-
-def test_f1_no_rows_make_an_empty_table(kind: str) -> None:
-    decoded = build(kind).decode(pa.array([], pa.binary()), None)
-    assert decoded.table.num_rows == 0
-    assert decoded.bad == ()
-
-
-def test_f2_declared_is_the_schema_when_none_is_given(kind: str) -> None:
-    format_ = build(kind)
-    if format_.declared is None:
-        pytest.skip("this format infers its columns")
-    table = format_.decode(pa.array(NASTY, pa.binary()), None).table
-    assert table.schema.names[: len(format_.declared)] == format_.declared.names
-    assert pa.schema(list(table.schema)[: len(format_.declared)]).equals(format_.declared)
-
-
-def test_f2_the_schema_of_the_lake_comes_first(kind: str) -> None:
-    lake = pa.schema([("gone", pa.int32()), ("user_id", pa.int64()), ("time", pa.string())])
-    decoded = build(kind).decode(pa.array(NASTY, pa.binary()), lake)
-    check(NASTY, decoded)
-    assert pa.schema(list(decoded.table.schema)[:3]).equals(lake)
 
 
 bodies = st.lists(
@@ -153,7 +66,7 @@ bodies = st.lists(
 )
 @given(rows=bodies)
 def test_f1_f3_random_bytes(kind: str, rows: list[bytes | None]) -> None:
-    check(rows, build(kind).decode(pa.array(rows, pa.binary()), None))
+    decoded_well(rows, build(kind).decode(pa.array(rows, pa.binary()), None))
 
 
 values = st.recursive(
@@ -185,9 +98,9 @@ def mutated(value: dict[str, object], cut: tuple[int, int, bytes] | None) -> byt
 def test_f1_f3_random_mutated_json(kind: str, rows: list[bytes]) -> None:
     format_ = build(kind)
     first = format_.decode(pa.array(rows, pa.binary()), None)
-    check(rows, first)
+    decoded_well(rows, first)
     again = format_.decode(pa.array(rows, pa.binary()), first.table.schema)
-    check(rows, again)
+    decoded_well(rows, again)
     assert again.table.schema.names[: len(first.table.schema)] == first.table.schema.names
 
 
@@ -275,7 +188,7 @@ def test_f4_what_does_not_fit_is_a_bad_row(
     types = {"v": kind}
     rows = [text_row(text, types, [value]) for value in [good] * copies + [bad, good]]
     decoded = text_format(text, types).decode(pa.array(rows, pa.binary()), None)
-    check(rows, decoded)
+    decoded_well(rows, decoded)
     assert [row for row, _ in decoded.bad] == [copies]
     assert decoded.table.num_rows == copies + 1
 
@@ -316,16 +229,6 @@ def test_f3_invalid_utf8_is_bad_or_replaced(text: str) -> None:
 
 
 # -- F5: the contract ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("contract", [Contract.FREEZE, Contract.IGNORE])
-def test_f5_no_field_is_added_but_what_is_declared(kind: str, contract: Contract) -> None:
-    lake = pa.schema([("gone", pa.int32()), ("user_id", pa.int64())])
-    format_ = build(kind)
-    decoded = format_.decode(pa.array(NASTY, pa.binary()), lake, contract)
-    check(NASTY, decoded)
-    declared = [] if format_.declared is None else format_.declared.names
-    assert set(decoded.table.schema.names) == {*lake.names, *declared}
 
 
 def arrow_body(row: dict[str, Any]) -> bytes:
@@ -380,7 +283,7 @@ def test_f5_new_fields_follow_the_contract(named: str, copies: int) -> None:
     def decode(contract: Contract, schema: pa.Schema | None = LAKE) -> Decoded:
         part = lookup("format", named).model_validate(options)
         decoded: Decoded = part.build(CONTEXT).decode(array, schema, contract)
-        check(rows, decoded)
+        decoded_well(rows, decoded)
         return decoded
 
     grown = decode(Contract.EVOLVE)
@@ -414,6 +317,6 @@ def test_f5_a_value_that_does_not_fit_is_bad_with_every_contract(named: str) -> 
         part = lookup("format", named).model_validate(options)
         lake = pa.schema([("a", pa.int32())])
         decoded = part.build(CONTEXT).decode(pa.array(rows, pa.binary()), lake, contract)
-        check(rows, decoded)
+        decoded_well(rows, decoded)
         assert [row for row, _ in decoded.bad] == [1]
         assert decoded.table.to_pylist() == [{"a": 1}]

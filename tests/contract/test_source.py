@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from channel_model import Flow
 
 from rayflume.batch import EventBatch, Extent
-from rayflume.component import Component, lookup, types_of
+from rayflume.cli._reference import sample_options
+from rayflume.component import lookup, types_of
 from rayflume.dead_letters import DeadRows, dead_table
-from rayflume.errors import SourceFailed
+from rayflume.interfaces import PollableSource
+from rayflume.testing import Check, Trial, checks
 
 BATCH_BYTES = 200
 LINES = [b"row %05d" % i for i in range(120)]
@@ -69,6 +69,18 @@ CASES = {
         [b"%d" % i for i in range(120)],
         3,
     ),
+    "stress": Case(
+        {"max_total_events": 120, "batch_size": 20, "size": 4},
+        lambda directory: None,
+        [b"\x7f" * 4] * 120,
+        4,
+    ),
+    "exec": Case(
+        {"command": "cat lines", "dangerously_allow_command": True, "batch_bytes": BATCH_BYTES},
+        lambda directory: (directory / "lines").write_bytes(b"\n".join(LINES)),
+        LINES,
+        10,
+    ),
     "dead_letters": Case(
         {"path": "lake", "files": DEAD, "batch_bytes": BATCH_BYTES},
         place_dead_letters,
@@ -92,150 +104,30 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture
-def flow(case: Case, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flow]:
+def trial(case: Case, request: pytest.FixtureRequest, tmp_path: Path) -> Trial:
     case.place(tmp_path)
-    options: type[Component] = lookup("source", request.node.callspec.params["case"])
-    flow = Flow(lambda context: options.model_validate(case.options).build(context), tmp_path)
-    yield flow
-    flow.source.stop()
+    part = lookup("source", request.node.callspec.params["case"])
+    return Trial(part, case.options, tmp_path, case.rows, BATCH_BYTES, started=command_ended)
 
 
-def batches(flow: Flow, count: int) -> list[EventBatch]:
-    """The next batches, without telling the source what became of them."""
-    found: list[EventBatch] = []
-    for _ in range(10 * count):
-        batch = flow.poll()
-        flow.clock.advance(50)
-        if batch is not None:
-            found.append(batch)
-        if len(found) == count:
-            return found
-    raise AssertionError(f"{len(found)} batches instead of {count}")
+def command_ended(source: PollableSource) -> None:
+    """All that a command writes is in the pipe when it has ended."""
+    pid = source.describe().get("pid")
+    if isinstance(pid, int):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
-def test_s1_goes_on_where_the_channel_stands(flow: Flow, case: Case) -> None:
-    for _ in range(30):
-        for batch in batches(flow, 1):
-            flow.give(batch)
-        flow.restart()
-        if len(flow.channel.arrived) == len(case.rows):
-            break
-    assert sorted(flow.channel.arrived) == sorted(case.rows)
+@pytest.mark.parametrize("check", checks("source"), ids=str)
+def test_contract(check: Check, trial: Trial) -> None:
+    check(trial)
 
 
-def test_s1_every_stream_begins_with_the_prefix(flow: Flow, case: Case) -> None:
-    flow.finish()
-    assert flow.source.prefix == case.prefix
-    assert flow.channel.positions
-    assert all(name.startswith(flow.source.prefix) for name in flow.channel.positions)
+def test_s1_the_prefix(trial: Trial, case: Case) -> None:
+    assert trial.build().prefix == case.prefix
 
 
-def test_s2_extents_follow_each_other_without_a_gap(flow: Flow, case: Case) -> None:
-    ends: dict[str, int] = {}
-    for batch in batches(flow, 6):
-        assert batch.num_rows > 0
-        assert sum(extent.rows for extent in batch.extents) == batch.num_rows
-        for extent in batch.extents:
-            assert extent.start == ends.get(extent.stream, 0)
-            assert extent.end > extent.start
-            ends[extent.stream] = extent.end
-
-
-def test_s2_none_when_there_is_nothing_to_read(flow: Flow) -> None:
-    flow.finish()
-    assert flow.poll() is None
-    assert flow.source.idle_ms > 0
-
-
-def test_s3_batches_are_bounded(flow: Flow, case: Case) -> None:
-    for batch in batches(flow, 6):
-        assert batch.nbytes <= BATCH_BYTES + case.row_bytes
-
-
-@pytest.mark.parametrize("kept", range(4))
-def test_s4_rewind_reads_the_same_rows_again(flow: Flow, case: Case, kept: int) -> None:
-    found = batches(flow, 4)
-    for batch in found[:kept]:
-        assert flow.give(batch)
-    starts: dict[str, int] = {}
-    for batch in found[kept:]:
-        for extent in batch.extents:
-            starts.setdefault(extent.stream, extent.start)
-    for stream, start in starts.items():
-        flow.source.rewind(stream, start)
-    flow.finish()
-    assert sorted(flow.channel.arrived) == sorted(case.rows)
-
-
-def test_s4_what_is_read_anew_ends_where_it_is_told(flow: Flow) -> None:
-    """As when one channel has rows of an earlier life up to there, and another one has none."""
-    first = batches(flow, 1)[0].extents[0]
-    flow.restart()
-    batches(flow, 1)
-    stop = first.end - (first.end - first.start) // first.rows
-    flow.source.rewind(first.stream, 0, stop)
-    anew = [e for batch in batches(flow, 6) for e in batch.extents if e.stream == first.stream]
-    assert [(extent.start, extent.end) for extent in anew[:1]] == [(0, stop)]
-    assert anew[1].start == stop < anew[1].end
-
-
-def test_s4_puts_in_the_wrong_order_heal(flow: Flow, case: Case) -> None:
-    for batch in reversed(batches(flow, 3)):
-        flow.give(batch)
-    flow.finish()
-    assert sorted(flow.channel.arrived) == sorted(case.rows)
-
-
-def test_s4_a_place_that_cannot_be_found_is_said_so(flow: Flow) -> None:
-    flow.finish()
-    with pytest.raises(SourceFailed):
-        flow.source.rewind(f"{flow.source.prefix}1-2/3", 4)
-
-
-def test_s5_input_stays_until_it_is_accepted(flow: Flow, tmp_path: Path) -> None:
-    before = {path: path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()}
-    flow.source.note_end()
-    while not flow.source.at_end():
-        flow.poll()
-    assert {path: path.stat().st_size for path in before} == before
-
-
-def test_s6_at_the_end_only_after_all_was_handed_out(flow: Flow, case: Case) -> None:
-    assert not flow.source.at_end()
-    flow.source.note_end(True)
-    rows = 0
-    while not flow.source.at_end():
-        batch = flow.poll()
-        rows += 0 if batch is None else batch.num_rows
-    assert rows == len(case.rows)
-    assert flow.poll() is None
-
-
-def test_s6_rewind_behind_the_end_is_no_longer_the_end(flow: Flow, case: Case) -> None:
-    flow.source.note_end()
-    last = batches(flow, 1)[0]
-    while not flow.source.at_end():
-        flow.poll()
-    stream = last.extents[0].stream
-    flow.source.rewind(stream, 0)
-    assert not flow.source.at_end()
-
-
-def test_s7_streams_retire_once_and_only_accepted(flow: Flow, tmp_path: Path) -> None:
-    flow.source.note_end()
-    handed: list[EventBatch] = []
-    while not flow.source.at_end():
-        batch = flow.poll()
-        if batch is not None:
-            handed.append(batch)
-    assert flow.source.retired() == []
-    for batch in handed:
-        assert flow.give(batch)
-    retired = [name for name, position in flow.channel.positions.items() if position.retired]
-    assert len(retired) == len(set(retired))
-    assert flow.source.retired() == []
-
-
-def test_describe_is_plain_data(flow: Flow) -> None:
-    flow.finish()
-    assert json.loads(json.dumps(flow.source.describe())) == flow.source.describe()
+@pytest.mark.parametrize("check", checks("server"), ids=str)
+@pytest.mark.parametrize("name", sorted(SERVERS))
+def test_options_of_servers(name: str, check: Check, tmp_path: Path) -> None:
+    part = lookup("source", name)
+    check(Trial(part, sample_options(part), tmp_path))

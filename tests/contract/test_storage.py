@@ -485,7 +485,7 @@ def test_t6_paths_that_leave_the_lake_are_refused(folder: str, lake: str, contex
 
 
 def test_t6_a_target_must_carry_its_delivery(storage: Storage) -> None:
-    for path in ("part-0.parquet", target(delivery=OTHER), f"x-{DELIVERY}-0.parquet"):
+    for path in ("part-0.parquet", target(delivery=OTHER), f"x{DELIVERY}-0.parquet"):
         with pytest.raises(ValueError, match="does not carry its delivery"):
             storage.stage(path, DELIVERY)
     with pytest.raises(ValueError, match="not a delivery id"):

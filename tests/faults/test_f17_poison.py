@@ -168,6 +168,7 @@ def test_f17_monsters_and_storms_of_nulls(tmp_path: Path) -> None:
     assert max(len(row["country"] or "") for row in lake) == 10_000_000
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("kinds", "least"),
     [

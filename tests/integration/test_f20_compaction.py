@@ -206,6 +206,7 @@ def compacting_elsewhere(path: str) -> Iterator[list[str]]:
         process.join(60)
 
 
+@pytest.mark.alone
 def test_f20_ingestion_and_compaction_on_one_lake(tmp_path: Path) -> None:
     """Other processes of the machine make a commit slower, never faster: the best of three rounds
     counts, each alone and then beside compaction.

@@ -21,8 +21,10 @@ from rayflume.delivery import State
 from rayflume.errors import PublishUnknown, Retry, StagingFailed
 
 pytestmark = pytest.mark.s3
-ROWS = 24_000
-"""Rows of 1 kB, so that a file has four parts: the first fails long before the footer comes."""
+ROWS = 28_000
+"""Rows of 1 kB. Row groups of 16 MB are sent while they come, and 12 MB, which are two whole parts
+and a rest, when the delivery is finished: the first of them fails before the footer comes.
+"""
 
 
 @pytest.fixture
@@ -54,11 +56,11 @@ def filled(world: LakeWorld, sink: Any) -> tuple[flow.Lane, Any]:
 def test_f7_a_part_that_fails_before_the_footer_gives_the_rows_back(
     world: LakeWorld, proxy: FaultProxy
 ) -> None:
-    for start in range(0, ROWS, 3_000):
-        world.put(start, start + 3_000, field="wide", size=1_000)
+    for start in range(0, ROWS, 4_000):
+        world.put(start, start + 4_000, field="wide", size=1_000)
     lane, delivery = filled(world, world.sink())
     proxy.inject(Fault.ERROR_500, call="part", times=None)
-    # One part at a time: when the third is due, the writer knows that the first has failed.
+    # One part at a time: when a second one has room, the writer knows that the first has failed.
     with pytest.raises(StagingFailed):
         flow.finish(lane, delivery)
     proxy.heal()

@@ -18,7 +18,7 @@ INPUT_BYTES = 250_000_000
 WARM_BYTES = 4_000_000
 ROUNDS = 3
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.alone]
 
 
 def rate(one: Contender, variant: str, task: str, data: inputs.Input, folder: Path) -> float:

@@ -28,8 +28,8 @@ KILLED = 9
 STEPS = {
     "a file claimed": ("rayflume.storage.local.LocalStorage.create", 2, "after"),
     "a batch put": ("rayflume.sources.dead_letters.DeadLettersSource.accepted", 2, "after"),
-    "rows taken": ("rayflume.sinks._delivery.ParquetDelivery.write", 1, "after"),
-    "staged": ("rayflume.sinks._delivery.ParquetDelivery.stage", 1, "after"),
+    "rows taken": ("rayflume.sinks._delivery.LakeDelivery.write", 1, "after"),
+    "staged": ("rayflume.sinks._delivery.LakeDelivery.stage", 1, "after"),
     "prepared": ("rayflume.sinks.parquet.ParquetSink.publish", 1, "before"),
     "published": ("rayflume.sinks.parquet.ParquetSink.publish", 1, "after"),
     "committed": ("rayflume.channels._journaled.JournaledChannel.commit", 1, "after"),

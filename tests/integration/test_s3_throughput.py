@@ -19,7 +19,7 @@ from rayflume.lake import storage_for
 from rayflume.naming import data_name
 from rayflume.storage.s3 import S3Storage
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.alone]
 DELIVERY = "00000000000000aa-1-7"
 PART = 5 << 20
 PIECE = b"x" * (1 << 20)

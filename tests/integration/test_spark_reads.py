@@ -1,5 +1,5 @@
 """Spark reads what the Parquet sink wrote: rows, types, plans, schemas that grow, and a stream that
-follows the lake while its writer is killed.
+follows the lake while its writer is killed; and Hadoop what the sink `hdfs` wrote.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ from lake_samples import (
 )
 from spark_session import Scan, require_java, spark_session
 
+from rayflume.batch import EventBatch, Extent
 from rayflume.clock import SystemClock
+from rayflume.component import Context, lookup
+from rayflume.metrics import Metrics
 from rayflume.naming import RESERVED
 
 if TYPE_CHECKING:
@@ -542,3 +545,61 @@ def test_a_stream_counts_every_row_once_while_the_writer_is_killed(
     assert counts == sorted(counts) and counts[0] > 0 and counts[-1] < feed.rows
     assert early > 0 and len(batches) > KILLS, "Spark did not read while rows came"
     assert ds.dataset(files_of(lake)).count_rows() == feed.rows
+
+
+HADOOP = "org.apache.hadoop.io."
+CODECS = ("gzip", "deflate", "bzip2", "snappy", "lz4")
+"""Those that Hadoop has in Java; its zstd needs a library of the system."""
+
+
+def events(count: int) -> list[tuple[int, bytes]]:
+    """Times and bodies, most of them short, a few larger than a buffer of Hadoop's codecs."""
+    rng = random.Random(6)
+    sizes = [rng.choice([0, 1, 127, 128, 200, 255, 256]) for _ in range(count)]
+    sizes[7], sizes[count // 2] = 70_000, 400_000
+    return [(1_763_820_000_000 + n, rng.randbytes(size // 2).hex().encode())
+            for n, size in enumerate(sizes)]  # fmt: skip
+
+
+def write_events(base: Path, rows: list[tuple[int, bytes]], **options: object) -> str:
+    """One file of the sink `hdfs`, written in two pieces; its directory."""
+    directory = base / "-".join(map(str, options.values()))
+    part = lookup("sink", "hdfs").model_validate({"path": str(directory), **options})
+    sink = part.build(Context("a", "out", SystemClock(), Metrics(), base))
+    sink.open()
+    writer, half = sink.begin("0123456789abcdef-1-1"), len(rows) // 3
+    for at, some in ((0, rows[:half]), (half, rows[half:])):
+        headers = [{"timestamp": str(ms)} for ms, _ in some]
+        extents = (Extent("s", at, at + len(some), len(some)),)
+        writer.write(EventBatch.from_events([body for _, body in some], headers, extents), at)
+    assert sink.publish(writer.stage()) == []
+    sink.close()
+    return str(directory)
+
+
+def test_hadoop_reads_sequence_files(spark: SparkSession, tmp_path: Path) -> None:
+    rows = events(1_500)
+    kinds = {"writable": ("BytesWritable", (None, *CODECS)), "text": ("Text", (None, "snappy"))}
+    for values, (kind, codecs) in kinds.items():
+        for codec in codecs:
+            place = write_events(
+                tmp_path, rows, file_type="SequenceFile", codec=codec, write_format=values
+            )
+            # Several splits: readers begin in the middle and look for a sync marker.
+            read: Any = spark.sparkContext.sequenceFile(
+                place, f"{HADOOP}LongWritable", f"{HADOOP}{kind}", minSplits=3
+            )
+            assert read.getNumPartitions() > 1
+            found = [
+                (key, value.encode() if isinstance(value, str) else bytes(value))
+                for key, value in read.collect()
+            ]
+            assert sorted(found) == rows, (values, codec)
+
+
+def test_hadoop_reads_compressed_streams(spark: SparkSession, tmp_path: Path) -> None:
+    rows = events(1_500)
+    for codec in CODECS:
+        place = write_events(tmp_path, rows, file_type="CompressedStream", codec=codec)
+        lines = spark.sparkContext.textFile(place).collect()
+        assert [line.encode() for line in lines] == [body for _, body in rows], codec

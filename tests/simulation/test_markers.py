@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from unittest.mock import patch
 
 import pytest
+from fault_volume import scaled
 
 from rayflume.agent import marking
 from rayflume.journal.ledger import Ledger
@@ -17,7 +18,7 @@ from simulation.schedule import run
 from simulation.world import MARKED, World
 
 SEEDS = range(12)
-MANY = range(400)
+MANY = range(scaled(120))
 LINGER_MS = 150_000
 """Sources fall idle, and stop holding those that are further."""
 

@@ -9,13 +9,14 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from fault_volume import scaled
 
 from simulation.__main__ import shrunk
 from simulation.measures import switched_off
 from simulation.schedule import run
 
 TESTS = Path(__file__).parents[1]
-SEEDS = 2_000
+SEEDS = scaled(600)
 REPLAYED = (11, 12, 13, 14)
 
 

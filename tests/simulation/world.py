@@ -7,15 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 from rayflume import flow
 from rayflume.agent import runner as runner_module
+from rayflume.agent import sink_runner as sink_runner_module
 from rayflume.agent.control import Control, Watch
 from rayflume.agent.marking import MarkerRunner, expected_sources
 from rayflume.agent.parts import ChannelPart, MarkingSink, Part, Status
-from rayflume.agent.runner import ServerRunner, SinkRunner, SourceRunner
+from rayflume.agent.runner import ServerRunner, SourceRunner
+from rayflume.agent.sink_runner import SinkRunner
 from rayflume.agent.supervisor import Key
 from rayflume.channels._journaled import ChannelSetup, JournaledChannel
 from rayflume.component import Context, lookup
@@ -251,6 +253,7 @@ class _Channel:
 
     world: World
     process: Process
+    kind: ClassVar[str] = "channel"
 
     def build(self, context: Context) -> JournaledChannel:
         return self.world.channel(context, self.process)
@@ -415,7 +418,7 @@ def seeded_names(kernel: Kernel) -> Iterator[None]:
     names = SimpleNamespace(token_hex=lambda n: f"{kernel.random.getrandbits(8 * n):0{2 * n}x}")
     with (
         patch.object(store_module, "secrets", names),
-        patch.object(runner_module, "secrets", names),
+        patch.object(sink_runner_module, "secrets", names),
         patch.object(runner_module, "random", kernel.random),
     ):
         yield

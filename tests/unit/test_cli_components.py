@@ -139,7 +139,7 @@ def test_writing_changes_only_what_differs_and_removes_what_is_gone(
     assert run(["components", "--write", str(tmp_path)]) == 0
     first = capsys.readouterr().out.splitlines()
     assert first[0] == "wrote docs/components.md"
-    assert len(first) == len(ALL) + 1
+    assert len(first) == len(ALL) + 2
     old = tmp_path / "conf/reference/sinks/gone.yaml"
     old.write_text("type: gone\n")
     (tmp_path / "docs/components.md").write_text("stale")

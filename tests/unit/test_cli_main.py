@@ -98,7 +98,7 @@ def test_wrong_usage_is_one_sentence_and_code_2(
 def test_errors_of_a_command(
     error: BaseException, code: int, message: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(conf: object, agent: object = None) -> None:
+    def failing(*_: object) -> None:
         raise error
 
     monkeypatch.setattr("rayflume.config.load", failing)

@@ -55,7 +55,7 @@ def until_delivering(running: subprocess.Popen[str]) -> None:
 
 def last_table(text: str) -> dict[str, int]:
     head, values = text.strip().split("\n")[-2:]
-    names = ["rows in", "rows in the lake", "dead letters", "left in channels", "files"]
+    names = ["rows in", "rows delivered", "dead letters", "left in channels", "files"]
     assert [name for name in names if name in head] == names
     return dict(zip(names, (int(v.replace(",", "")) for v in values.split()[:5]), strict=True))
 
@@ -66,7 +66,7 @@ def test_until_drained_ends_with_0_and_a_summary(tmp_path: Path) -> None:
     assert "count: drained\n" in done.stdout
     assert last_table(done.stdout) == {
         "rows in": 5_000,
-        "rows in the lake": 5_000,
+        "rows delivered": 5_000,
         "dead letters": 0,
         "left in channels": 0,
         "files": 1,
@@ -85,7 +85,7 @@ def test_the_first_signal_delivers_what_was_read(tmp_path: Path, number: signal.
     assert "Ctrl-C again stops at once" in err
     assert "count: drained\n" in out
     table = last_table(out)
-    assert table["rows in"] == table["rows in the lake"] > 0
+    assert table["rows in"] == table["rows delivered"] > 0
     assert table["left in channels"] == 0
 
 
@@ -98,7 +98,7 @@ def test_a_grace_of_nothing_stops_and_keeps_the_rows(tmp_path: Path) -> None:
     assert "not drained within 0 s: stopping; the channels keep the rest" in err
     assert "count: stopped\n" in out or "count: drained\n" in out
     table = last_table(out)
-    assert table["rows in"] == table["rows in the lake"] + table["left in channels"]
+    assert table["rows in"] == table["rows delivered"] + table["left in channels"]
 
 
 def test_wrong_usage_and_configuration_is_2_before_anything_starts(tmp_path: Path) -> None:

@@ -37,8 +37,9 @@ def test_every_name_tells_its_delivery_and_no_reserved_one_looks_like_data() -> 
 
 @pytest.mark.parametrize(
     "path",
-    ["", "x.parquet", "_rayflume/schema/1.json", f"part-{DELIVERY}.parquet", f"{DELIVERY}-1.csv",
-     f"part-{DELIVERY}-1.parquet/x", f"a{DELIVERY}-1.dead", f"part-{DELIVERY}-1.parquet\n"],
+    ["", "x.parquet", "_rayflume/schema/1.json", f"part-{DELIVERY}.parquet",
+     f"{DELIVERY}-1.csv\x01", f"part-{DELIVERY}-1.parquet/x", f"a{DELIVERY}-1.dead",
+     f"part-{DELIVERY}-1.parquet\n"],
 )  # fmt: skip
 def test_other_names_carry_no_delivery(path: str) -> None:
     assert naming.delivery_of(path) is None

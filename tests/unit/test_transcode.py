@@ -33,7 +33,7 @@ def transcoded(rows: list[bytes], source: str, target: str, on_error: OnError) -
         ("cp1252", "utf-8", "replace", [b"\x81"], ["\ufffd"]),
         ("shift_jis", "utf-8", "fail", ["表".encode("shift_jis"), b"a"], ["表", "a"]),
         ("gbk", "utf-8", "replace", [b"\x81", b"a"], ["\ufffd", "a"]),
-        ("utf-8", "utf-16", "fail", ["aé𝄞".encode(), b""], ["aé𝄞".encode("utf-16-le"), b""]),
+        ("utf-8", "utf-16", "fail", ["aé𝄞".encode(), b""], ["aé𝄞".encode("utf-16-be"), b""]),
         ("utf-8", "utf-16-be", "fail", ["\u0a00".encode(), b"b"], [b"\x0a\x00", b"\x00b"]),
         ("utf-8", "cp500", "fail", [b"ab", b""], ["ab".encode("cp500"), b""]),
         ("ascii", "utf-8", "fail", [b"plain"], [b"plain"]),

@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from rayflume.flume.names import FlumePart, Prop, Remark, Severity
+from rayflume.flume.names import FlumePart, Prop, Remark, Severity, Status
 from rayflume.flume.readers import commas, flag, size, unless, whole
+from rayflume.flume.room import FILE_ROWS, MEMORY_ROWS, enough
 
 if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
@@ -29,6 +30,7 @@ _NO_STORE = (
     "keys/k1 32`) and use `encryption: {active_key: k1, key_files: {k1: keys/k1}}` in YAML "
     "(`rayflume convert` writes the rest); drain the old channel with Flume"
 )
+_OF_STORE = "belongs to the JCEKS key store, which only Java reads; see `encryption.activeKey`"
 
 
 def _journal(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
@@ -45,12 +47,22 @@ def _journal(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Rem
         )
 
 
+def _file(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
+    yield from _journal(options, given)
+    yield from enough(options, given, FILE_ROWS)
+
+
+def _pseudo(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
+    return enough(options, given, MEMORY_ROWS)
+
+
 def _spilling(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
     """A file channel whose newest rows are in the page cache does what this one is for."""
     yield from _journal(options, given)
     rooms = [given.get("memoryCapacity", "10000"), given.get("overflowCapacity", "100000000")]
     options["capacity"] = {"events": max(1, sum(whole(room) for room in rooms))}
     options["page_cache"] = True
+    yield from enough(options, given, FILE_ROWS, "overflowCapacity")
 
 
 _FILES = (
@@ -93,11 +105,11 @@ _FILES = (
         "encryption.keyProvider",
         severity=_NOTE,
     ),
-    Prop("encryption.keyProvider", why=_NO_STORE, severity=_ERROR),
-    Prop("encryption.keyProvider.keyStoreFile", why=_NO_STORE, severity=_ERROR),
-    Prop("encryption.keyProvider.keyStorePasswordFile", why=_NO_STORE, severity=_ERROR),
-    Prop("encryption.keyProvider.keys", why=_NO_STORE, severity=_ERROR),
-    Prop("encryption.keyProvider.keys.<alias>.passwordFile", why=_NO_STORE, severity=_ERROR),
+    Prop("encryption.keyProvider", why=_OF_STORE, severity=_ERROR),
+    Prop("encryption.keyProvider.keyStoreFile", why=_OF_STORE, severity=_ERROR),
+    Prop("encryption.keyProvider.keyStorePasswordFile", why=_OF_STORE, severity=_ERROR),
+    Prop("encryption.keyProvider.keys", why=_OF_STORE, severity=_ERROR),
+    Prop("encryption.keyProvider.keys.<alias>.passwordFile", why=_OF_STORE, severity=_ERROR),
 )
 _WAITS = "a source waits until the channel has room and loses nothing; remove it"
 _IN_CACHE = (
@@ -116,7 +128,7 @@ PARTS = (
             Prop("capacity", "1000000", "capacity.events", whole),
             Prop("keep-alive", "3", why=_WAITS, severity=_NOTE),
         ),
-        finish=_journal,
+        finish=_file,
     ),
     FlumePart(
         kind="channel",
@@ -133,7 +145,7 @@ PARTS = (
                 why="added to overflowCapacity: all rows are in the journal, the newest of them in "
                 "memory as well, so none is lost with the process",
             ),
-            Prop("overflowCapacity", "100000000", "capacity.events", whole),
+            Prop("overflowCapacity", "100000000", why="added to memoryCapacity", severity=_NOTE),
             Prop("overflowTimeout", "3", why=_IN_CACHE, severity=_NOTE),
             Prop("overflowDeactivationThreshold", "5", why=_IN_CACHE, severity=_NOTE),
             Prop("byteCapacityBufferPercentage", "20", why=_IN_CACHE, severity=_NOTE),
@@ -152,11 +164,14 @@ PARTS = (
             Prop("capacity", "50", "capacity.events", whole),
             Prop("keep-alive", "3", why=_WAITS, severity=_NOTE),
         ),
+        finish=_pseudo,
     ),
     FlumePart(
         kind="file_channel_key_provider",
         types=("JCEKSFILE",),
         java_class="org.apache.flume.channel.file.encryption.JCEFileKeyProvider$Builder",
+        status=Status.NEVER,
+        why=_NO_STORE,
         props=(
             Prop("keyStoreFile", required=True, why=_NO_STORE, severity=_ERROR),
             Prop("keyStorePasswordFile", required=True, why=_NO_STORE, severity=_ERROR),
@@ -168,5 +183,8 @@ PARTS = (
         kind="file_channel_cipher_provider",
         types=("AESCTRNOPADDING",),
         java_class="org.apache.flume.channel.file.encryption.AESCTRNoPaddingProvider",
+        status=Status.NEVER,
+        why="AES-GCM takes its place: it sees as well whether rows were changed; give "
+        "`encryption: {active_key: ..., key_files: ...}` to the file channel in YAML",
     ),
 )

@@ -4,6 +4,7 @@ JSONHandler, BlobHandler and HTTP Sink.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,11 @@ def _rules(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remar
     for name in ("backoff", "rollback", "increment_metrics"):
         options.setdefault(name, {})
     options["connections"] = 1
+    endpoint = str(options.get("endpoint", ""))
+    if bare := _USER_IN_URL.fullmatch(endpoint):
+        options["endpoint"] = bare[1] + bare[2]
+        text = "a user and a password in the URL are not sent, as in Flume; remove them"
+        yield Remark(text, Severity.WARNING, "endpoint")
     rollback = options["rollback"]
     assert isinstance(rollback, dict)
     default = options.get("default_rollback", True) is not False
@@ -69,6 +75,7 @@ def _rules(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remar
         )
 
 
+_USER_IN_URL = re.compile(r"(https?://)[^/?#@]*@(.*)", re.IGNORECASE | re.DOTALL)
 _JETTY = "Jetty is not here"
 
 PARTS = (

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from rayflume.flume.names import FlumePart, Prop, Severity
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from rayflume.flume.names import FlumePart, Prop, Remark, Severity
 from rayflume.flume.readers import size, unless, whole
+from rayflume.flume.room import MEMORY_ROWS, enough
+
+if TYPE_CHECKING:
+    from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
+
+
+def _room(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
+    return enough(options, given, MEMORY_ROWS)
+
 
 PARTS = (
     FlumePart(
@@ -41,5 +53,6 @@ PARTS = (
                 why="the bytes of headers are counted, not estimated; remove it",
             ),
         ),
+        finish=_room,
     ),
 )

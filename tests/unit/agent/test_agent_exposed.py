@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rayflume.agent.exposed import flume_document, prometheus_text
 from rayflume.agent.metrics_server import MetricsServer
 from rayflume.clock import ManualClock
-from rayflume.config import Monitoring, plan_of
+from rayflume.config import Monitoring, check_host, plan_of
 from rayflume.errors import ConfigError
 from rayflume.interfaces import Json
 from rayflume.metrics import FLUME, METRICS
@@ -199,3 +199,12 @@ def test_s1_what_is_wrong_with_monitoring_is_said(given: Json, sentence: str) ->
     with pytest.raises(ConfigError, match="monitoring") as caught:
         plan_of({**PLAN, "monitoring": given})
     assert sentence in caught.value.message
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(served: Served) -> None:
+    plan = plan_of({**PLAN, "monitoring": {"port": served.server.port}})
+    [problem] = check_host(plan)
+    assert problem == (
+        f"monitoring.port: port {served.server.port} on 127.0.0.1 is in use; stop what listens "
+        "there or choose another port"
+    )

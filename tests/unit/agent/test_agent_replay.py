@@ -255,6 +255,30 @@ def test_files_are_done_only_when_every_row_is_committed(state: str, left: int, 
     assert all_committed(AgentFigures("a", state, 0, (), status)) is done
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"type": "hdfs", "path": "out/%Y-%m-%d/%{host}"},
+        {"type": "hdfs", "path": "out", "file_prefix": "%H"},
+        {"type": "file_roll", "directory": "out"},
+    ],
+)
+def test_the_lake_of_a_sink_of_plain_files_is_its_base(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    file = tmp_path / "agent.yaml"
+    parts = {
+        "agent": "a",
+        "sources": {"s": {"type": "seq", "channels": ["c"]}},
+        "channels": {"c": {"type": "memory"}},
+        "sinks": {"out": {**options, "channel": "c"}},
+    }
+    file.write_text(yaml.safe_dump(parts))
+    named = tmp_path / "out/_rayflume/dead_letters"
+    chosen = choose(load(file, None), str(named), None)
+    assert (chosen.lake, chosen.sink.name) == (str((tmp_path / "out").resolve()), "out")
+
+
 def test_a_replay_marks_nothing_and_waits_for_no_marker(tmp_path: Path) -> None:
     """Its rows are old, and its journal would keep their partitions open for ever."""
     fail(tmp_path, 1, [json.dumps({"id": 1, "ts": 0, "new": 1}).encode()])

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from fakes import journaled, manual
 
-from rayflume.agent.runner import BACKOFF_MS, GATHER_BYTES, GATHER_MS, Runner, SinkRunner
+from rayflume.agent.runner import BACKOFF_MS, Runner
+from rayflume.agent.sink_runner import GATHER_BYTES, GATHER_MS, SinkRunner
 from rayflume.component import lookup
 from rayflume.delivery import Delivery
-from rayflume.errors import StorageUnavailable
+from rayflume.errors import ChannelClosed, StorageUnavailable
 from rayflume.journal.disk import LocalDisk
 from rayflume.threads import SystemThreads
 
@@ -51,7 +52,10 @@ def test_pauses_grow_to_a_limit_and_are_never_quite_the_same(
     monkeypatch.setattr(random, "uniform", random.Random(7).uniform)
     left = [StorageUnavailable("the store throttles")] * tries
 
+    told = []
+
     def step() -> None:
+        told.append(runner.health.last_error)
         if left:
             raise left.pop()
 
@@ -61,7 +65,22 @@ def test_pauses_grow_to_a_limit_and_are_never_quite_the_same(
     wanted = [*BACKOFF_MS, *[BACKOFF_MS[-1]] * tries][:tries]
     assert all(0.5 * ms <= pause <= 1.5 * ms for pause, ms in zip(pauses, wanted, strict=True))
     assert len({round(pause) for pause in pauses[len(BACKOFF_MS) :]}) > tries // 2
-    assert runner.health.last_error == "the store throttles"
+    assert told == [None, *["the store throttles"] * tries]
+    assert runner.health.last_error is None  # it has passed
+
+
+def test_a_part_that_is_up_does_not_show_what_it_waited_for(tmp_path: Path) -> None:
+    runner = Runner("web", replace(manual(tmp_path)[0], threads=Noting()))
+    left, shown = [ChannelClosed("channel wal is closed")], []
+
+    def step() -> None:
+        shown.append((runner.health.state, runner.health.last_error))
+        if left:
+            raise left.pop()
+
+    assert runner._up(step)
+    assert shown == [("starting", None), ("starting", "channel wal is closed")]
+    assert (runner.health.state, runner.health.last_error) == ("running", None)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from rayflume.component import FOLDERS, lookup, types_of
 from rayflume.flume import names, readers
 from rayflume.flume.names import FlumePart, Prop, Severity, Status
 
+UNNAMED = ("agent", "sink_group", "system_property")
 MEMORY = names.lookup("channel", "memory")
 
 
@@ -79,7 +80,7 @@ def test_a_property_without_option_needs_a_reason_and_so_does_a_missing_part() -
 
 def test_tables_name_parts_and_options_that_exist() -> None:
     for part in names.all_parts():
-        assert part.types or part.java_class or part.kind in ("agent", "sink_group")
+        assert part.types or part.java_class or part.kind in UNNAMED
         for prop in part.known:
             assert isinstance(prop.severity, Severity)
             if prop.default is not None and not prop.nested:

@@ -158,3 +158,16 @@ def test_the_file_form_of_arrow_is_read_too() -> None:
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
     assert decode(build("arrow"), sink.getvalue().to_pybytes()).table.to_pylist() == [{"n": 1}]
+
+
+@pytest.mark.parametrize("offsets", [[0, 2**30], [0, -1], [5, 1]], ids=["beyond", "below", "back"])
+def test_s6_bad_offsets_are_a_bad_row(offsets: list[int]) -> None:
+    """Offsets that would read memory of others."""
+    sound = body("arrow", pa.table({"n": [1], "s": ["abcde"]}))
+    written = sound.replace(
+        np.array([0, 5], np.int32).tobytes(), np.array(offsets, np.int32).tobytes()
+    )
+    assert written != sound
+    decoded = decode(build("arrow"), written, body("arrow", pa.table({"n": [2], "s": ["x"]})))
+    assert decoded.table.to_pylist() == [{"n": 2, "s": "x"}]
+    assert [place for place, _ in decoded.bad] == [0]

@@ -33,6 +33,26 @@ def test_max_bytes_to_log_is_honoured(caplog: pytest.LogCaptureFixture, tmp_path
     assert line.endswith(f"body: {'61 62':<47} ab }}")
 
 
+@pytest.mark.parametrize(("body", "shown"), [(b"", 16), (b"abc", 0)])
+def test_a_body_of_which_nothing_is_shown(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, body: bytes, shown: int
+) -> None:
+    assert log_of(caplog, tmp_path, body, max_bytes_to_log=shown).endswith("} body: }")
+
+
+@pytest.mark.parametrize(
+    ("body", "dump"),
+    [
+        (b"\x00\x1f \x7f\xff~", "00 1F 20 7F FF 7E                               .. ..~"),
+        (b"0123456789abcdefg", "30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66 0123456789abcdef"),
+    ],
+)
+def test_hexadecimals_and_text(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, body: bytes, dump: str
+) -> None:
+    assert log_of(caplog, tmp_path, body).endswith(f"body: {dump} }}")
+
+
 def test_a_tombstone_is_shown_as_null(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     assert log_of(caplog, tmp_path, None).endswith("body: null }")
 

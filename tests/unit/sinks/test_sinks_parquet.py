@@ -345,7 +345,7 @@ def test_stage_may_be_asked_again_after_the_store_failed_to_finish(tmp_path: Pat
 def test_no_more_uploads_are_open_than_there_are_descriptors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rayflume.sinks.parquet._uploads_max", lambda: 2)
+    monkeypatch.setattr("rayflume.sinks.parquet.uploads_max", lambda: 2)
     schema = {"p": "int64", "s": "string"}
     sink = parquet(
         tmp_path,

@@ -457,3 +457,37 @@ def test_pipelined_requests_are_answered_in_order() -> None:
         connection.sendall(one + b"a" + one + b"b" + last)
         assert read_all(connection).count(b"HTTP/1.1 200") == 3
         assert server.ingest.stored == [b"a", b"b", b"z"]
+
+
+def test_s4_who_never_goes_on_with_the_handshake_counts_as_a_connection(tmp_path: Path) -> None:
+    certificate(tmp_path)
+    files = {"tls_certificate": str(tmp_path / "cert.pem"), "tls_key": str(tmp_path / "key.pem")}
+    trust = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    with (
+        serving({}, max_connections=3, **files) as server,
+        contextlib.ExitStack() as silent,
+    ):
+        held = [silent.enter_context(server.connect()) for _ in range(3)]
+        with server.connect() as refused:
+            assert read_all(refused) == b""
+        assert server.metrics.snapshot()["RequestRejectedCount"] == 1
+        held[0].sendall(b"this is no TLS\r\n\r\n")
+        read_all(held[0])  # it is thrown out, and its place is free
+        with (
+            server.connect() as plain,
+            trust.wrap_socket(plain, server_hostname="localhost") as tls,
+        ):
+            tls.sendall(b"POST /raw HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+            assert tls.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("version", "coding", "status"),
+    [("1.1", "gzip, chunked", 501), ("1.1", "deflate, chunked", 501), ("1.0", "chunked", 400)],
+)
+def test_s19_a_body_in_another_coding_is_refused(version: str, coding: str, status: int) -> None:
+    with serving({}) as server, server.connect() as connection:
+        head = f"POST /raw HTTP/{version}\r\nHost: x\r\nTransfer-Encoding: {coding}\r\n\r\n"
+        connection.sendall(head.encode() + b"1\r\na\r\n0\r\n\r\n")
+        assert f" {status} ".encode() in read_all(connection).splitlines()[0]
+        assert server.ingest.stored == []

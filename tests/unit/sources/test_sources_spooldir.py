@@ -333,7 +333,7 @@ def test_unreadable_file_does_not_stop_the_others(
     place(spool, "a", b"secret\n")
     place(spool, "b", b"open\n")
     with monkeypatch.context() as patch:
-        patch.setattr("rayflume.sources.spooldir.open_file", refuse)
+        patch.setattr("rayflume.sources._spooling.open_file", refuse)
         flow.settle()
         assert flow.channel.arrived == [b"open"]
         assert "spool/a': Permission denied" in str(flow.source.describe()["problems"])
@@ -361,8 +361,11 @@ def test_directory_must_exist(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({}, "Field required"),
-        ({"spool_dir": "x", "include_pattern": "["}, "is no pattern"),
-        ({"spool_dir": "x", "deserializer": "avro"}, "Input should be 'line'"),
+        ({"spool_dir": "x", "include_pattern": "["}, "is not a regular expression"),
+        ({"spool_dir": "x", "deserializer": "lines"}, "did you mean 'line'"),
+        ({"spool_dir": "x", "deserializer": {"type": "line", "schema": 1}}, "deserializer.schema"),
+        ({"spool_dir": "x", "input_charset": "utf-9"}, "did you mean UTF-8"),
+        ({"spool_dir": "x", "decode_error_policy": "no"}, "'keep', 'fail', 'replace' or 'ignore'"),
         ({"spool_dir": "x", "delete_policy": "later"}, "'never' or 'immediate'"),
         ({"spool_dir": "x", "file_suffix": ""}, "at least 1 character"),
     ],
@@ -384,3 +387,31 @@ def test_ten_thousand_small_files(tmp_path: Path, spool: Path) -> None:
 
 def test_lookup_finds_it() -> None:
     assert lookup("source", "SpoolDir") is Spooldir
+
+
+def test_a_link_to_a_directory_above_brings_no_file_again(tmp_path: Path, spool: Path) -> None:
+    flow = spooling(tmp_path, tracking_policy="tracker_dir", recursive_directory_search=True)
+    place(spool, "sub/a", b"a\n")
+    (spool / "sub" / "up").symlink_to(spool)
+    flow.settle()
+    flow.restart()
+    flow.settle()
+    assert flow.channel.arrived == [b"a"]
+
+
+def test_a_sub_directory_that_vanishes_while_it_is_listed_ends_nothing(
+    tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = spooling(tmp_path, recursive_directory_search=True)
+    place(spool, "a", b"a\n")
+    (spool / "sub").mkdir()
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if path.endswith("sub"):
+            (spool / "sub").rmdir()
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    flow.settle()
+    assert flow.channel.arrived == [b"a"]

@@ -722,9 +722,9 @@ def test_mark_fits_into_a_token_and_comes_back() -> None:
     ("options", "message"),
     [
         ({}, "name the files to follow"),
-        ({"filegroups": {"g": "/x/["}}, "is no pattern"),
+        ({"filegroups": {"g": "/x/["}}, "is not a regular expression"),
         ({"paths": ["*"], "headers": {"path": {}}}, "did you mean 'paths'"),
-        ({"paths": ["*"], "position_file": "x"}, "Extra inputs"),
+        ({"paths": ["*"], "write_pos_interval": 1}, "Extra inputs"),
         ({"paths": ["*"], "batch_bytes": "8 parsecs"}, "is not a size"),
         ({"paths": ["*"], "max_batch_count": 0}, "greater than or equal to 1"),
     ],

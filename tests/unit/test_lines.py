@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rayflume.sources._lines import LineBuffer, Outcome, header_per_piece
-from rayflume.sources._stream import fingerprint
+from rayflume.lines import CharacterCut, LineBuffer, Outcome, fingerprint, header_per_piece
 
 
 @pytest.fixture
@@ -212,3 +211,41 @@ def test_header_per_piece(
         assert [header] * sum(rows) == expected
     else:
         assert header.to_pylist() == expected
+
+
+# -- parted by characters
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "iso8859-1", "gbk"])
+@pytest.mark.parametrize("batch", [7, 40, 10_000])
+def test_long_lines_are_parted_between_characters(file: Path, codec: str, batch: int) -> None:
+    text = {"utf-8": "aé€𝄞", "iso8859-1": "aéßz", "gbk": "a中文b"}[codec]
+    lines = [text, text * 3, "", text * 30, "abc", text[:3]]
+    file.write_bytes("\n".join(lines).encode(codec))
+    buffer = LineBuffer(batch, 64, True, CharacterCut(3, codec))
+    rows, _, end = read_all(file, buffer)
+    expected = [line[at : at + 3] for line in lines for at in range(0, max(len(line), 1), 3)]
+    assert [row.decode(codec) for row in rows] == expected
+    assert end == file.stat().st_size
+
+
+def test_rows_of_characters_are_the_same_wherever_reading_begins_again(file: Path) -> None:
+    file.write_bytes("aé€𝄞b".encode() * 200 + b"\nx\n")
+    whole = read_all(file, LineBuffer(10_000, 10_000, True, CharacterCut(4)))
+    parts = read_all(file, LineBuffer(33, 40, True, CharacterCut(4)), rows_max=3)
+    assert parts == whole
+
+
+def test_what_is_read_fits_the_rows_that_are_taken(file: Path) -> None:
+    """Reading 8 MiB for each 100 rows would read a file a thousand times."""
+    file.write_bytes(b"0123456789abcde\n" * 2**17)
+    buffer = LineBuffer(2**20, 1000, True)
+    with file.open("rb", 0) as opened:
+        for _ in range(2):
+            buffer.read(opened.fileno(), 0, 2**21, "", flush=True)
+            buffer.take(100)
+        assert buffer.room == 2**16
+        for _ in range(4):
+            buffer.read(opened.fileno(), 0, 2**21, "", flush=True)
+            assert len(buffer.take(10**6).body)
+        assert buffer.room == 2**20

@@ -12,9 +12,11 @@ restart.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +24,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayflume.batch import Header
-from rayflume.sources._stream import TAIL_BYTES, fingerprint
 
+TAIL_BYTES = 1024
+"""So many bytes before a place are hashed to know it again."""
 _NEWLINE, _RETURN = 10, 13
 _TO_THE_END = 2**31 - 1
+_READ_BYTES_MIN = 2**16
+
+
+def fingerprint(tail: bytes | memoryview) -> str:
+    """Hash of the last up to TAIL_BYTES bytes before a place; "" at the beginning of a file."""
+    return hashlib.blake2b(tail, digest_size=16).hexdigest() if len(tail) else ""
 
 
 class Outcome(Enum):
@@ -60,11 +69,11 @@ class Piece:
         return self.base + self.stop - self.at
 
 
-@dataclass(frozen=True, slots=True)
-class Lines:
+@dataclass(slots=True)
+class Rows:
     """Rows, and how many of them came of each piece. `offsets`: where each row starts in its file.
 
-    `hashes`: fingerprint at the end of each piece.
+    `hashes`: fingerprint at the end of each piece. `headers`: name -> value for each piece.
     """
 
     body: pa.BinaryArray
@@ -72,15 +81,75 @@ class Lines:
     rows: list[int]
     offsets: npt.NDArray[np.int64]
     hashes: list[str]
+    headers: dict[str, list[str | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CharacterCut:
+    """Parts lines that have more than `limit` characters. `codec`: one based on ASCII."""
+
+    limit: int
+    codec: str = "utf-8"
+
+    def places(
+        self,
+        block: npt.NDArray[np.uint8],
+        starts: npt.NDArray[np.int64],
+        stops: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.int64]:
+        """Where in lines `[start, stop)`, which are without their ends, new rows begin."""
+        if self.codec == "utf-8":
+            at = np.flatnonzero((block & 0xC0) != 0x80).astype(np.int64, copy=False)
+            first, behind = np.searchsorted(at, starts), np.searchsorted(at, stops)
+            return at[self._multiples(first, behind)]
+        if _has_single_bytes(self.codec):
+            return self._multiples(starts, stops)
+        found = [
+            self._places_of_one(block[start:stop]) + start
+            for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *found])
+
+    def _multiples(
+        self, first: npt.NDArray[np.int64], behind: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """`first + limit`, `first + 2 * limit` and so on below `behind`, of each range."""
+        counts = np.maximum(behind - first - 1, 0) // self.limit
+        number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+        places: npt.NDArray[np.int64] = np.repeat(first, counts) + self.limit * number
+        return places
+
+    def _places_of_one(self, line: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        text = line.tobytes().decode(self.codec, "surrogateescape")
+        pieces = [text[at : at + self.limit] for at in range(0, len(text), self.limit)]
+        sizes = [len(piece.encode(self.codec, "surrogateescape")) for piece in pieces[:-1]]
+        return np.cumsum(np.array(sizes, dtype=np.int64))
+
+
+@cache
+def _has_single_bytes(codec: str) -> bool:
+    return len(bytes(range(256)).decode(codec, "replace")) == 256 and codec != "utf-7"
 
 
 class LineBuffer:
-    """Collects whole lines of files until it is full or taken."""
+    """Collects whole lines of files until it is full or taken.
 
-    def __init__(self, batch_bytes: int, line_bytes_max: int, strip_return: bool) -> None:
+    With `cut`, lines are parted by characters; `line_bytes_max` must hold more of them than a row
+    may have, and bounds only what is held of one line.
+    """
+
+    def __init__(
+        self,
+        batch_bytes: int,
+        line_bytes_max: int,
+        strip_return: bool,
+        cut: CharacterCut | None = None,
+    ) -> None:
         self._line_bytes_max = line_bytes_max
+        self._row_bytes_max = line_bytes_max if cut is None else cut.limit
+        self._cut = cut
         self._strip_return = strip_return
-        self._limit = batch_bytes
+        self._limit = self._batch_bytes = batch_bytes
         self._tail = bytearray(TAIL_BYTES)
         self._pieces: list[Piece] = []
         self._used = 0
@@ -165,7 +234,15 @@ class LineBuffer:
             return rows
         if flush:
             return got
-        return got - got % self._line_bytes_max if got >= self._line_bytes_max else 0
+        return self._whole_pieces(got) if got >= self._line_bytes_max else 0
+
+    def _whole_pieces(self, got: int) -> int:
+        """How much of the beginning of a line that is too long is whole rows."""
+        if self._cut is None:
+            return got - got % self._line_bytes_max
+        start = np.frombuffer(self._data, np.uint8)[self._used : self._used + got]
+        places = self._cut.places(start, np.array([0]), np.array([got]))
+        return int(places[-1]) if len(places) else 0
 
     def _grow(self) -> None:
         # A line end of two bytes may stand behind the longest line.
@@ -173,7 +250,7 @@ class LineBuffer:
         if self._space > len(self._data):
             self._allocate(self._space)
 
-    def take(self, rows_max: int = 0) -> Lines:
+    def take(self, rows_max: int = 0) -> Rows:
         """The rows collected so far (at most `rows_max`, 0 = all); the buffer is empty then."""
         block = np.frombuffer(self._data, dtype=np.uint8)[: self._used]
         ends = self._row_ends(block)
@@ -181,11 +258,13 @@ class LineBuffer:
         if rows_max and len(ends) > rows_max:
             ends = ends[:rows_max]
             pieces = _cut_pieces(pieces, int(ends[-1]))
+        if rows_max:
+            self._fit(int(ends[-1]) if len(ends) else 0)
         stops = np.array([piece.stop for piece in pieces], dtype=np.int64)
         rows = np.diff(np.searchsorted(ends, stops, side="right"), prepend=0)
         shifts = np.array([piece.base - piece.at for piece in pieces], dtype=np.int64)
         starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])[: len(ends)]
-        lines = Lines(
+        taken = Rows(
             body=self._bodies(block, starts, ends),
             pieces=pieces,
             rows=rows.tolist(),
@@ -193,7 +272,14 @@ class LineBuffer:
             hashes=[self._hash_at_end(piece) for piece in pieces],
         )
         self.clear()
-        return lines
+        return taken
+
+    def _fit(self, taken: int) -> None:
+        """Read about as much as so many rows are: what is read beyond is read again."""
+        if taken < self._used:
+            self._limit = min(self._batch_bytes, max(_READ_BYTES_MIN, taken + taken // 4))
+        elif 4 * self._used > 3 * self._limit:
+            self._limit = min(self._batch_bytes, 2 * self._limit)
 
     def _hash_at_end(self, piece: Piece) -> str:
         data = self._view[max(piece.at, piece.stop - TAIL_BYTES) : piece.stop]
@@ -208,21 +294,27 @@ class LineBuffer:
         bare = [p.stop for p in self._pieces if p.stop > p.at and block[p.stop - 1] != _NEWLINE]
         if bare:
             ends = np.insert(ends, np.searchsorted(ends, bare), bare)
-        if len(ends) and np.diff(ends, prepend=0).max() > self._line_bytes_max:
+        if len(ends) and np.diff(ends, prepend=0).max() > self._row_bytes_max:
             ends = self._split_long(block, ends)
         return ends
 
     def _split_long(
         self, block: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.int64]:
-        """Row ends with more of them inside lines that are too long. Such lines are few."""
+        """Row ends with more of them inside lines that are too long. Of bytes there are few."""
         starts = np.concatenate([[0], ends[:-1]])
-        cuts: list[int] = []
-        for i in np.flatnonzero(ends - starts > self._line_bytes_max):
-            start, end = int(starts[i]), int(ends[i])
-            content = end - int(self._line_end_bytes(block, starts[i : i + 1], ends[i : i + 1])[0])
-            cuts.extend(range(start + self._line_bytes_max, content, self._line_bytes_max))
-        return np.sort(np.concatenate([ends, np.array(cuts, dtype=np.int64)]))
+        long = np.flatnonzero(ends - starts > self._row_bytes_max)
+        starts, stops = starts[long], ends[long]
+        stops = stops - self._line_end_bytes(block, starts, stops)
+        if self._cut is not None:
+            cuts = self._cut.places(block, starts, stops)
+        else:
+            each = [
+                np.arange(start + self._line_bytes_max, stop, self._line_bytes_max)
+                for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
+            ]
+            cuts = np.concatenate([np.zeros(0, np.int64), *each])
+        return np.sort(np.concatenate([ends, cuts]))
 
     def _line_end_bytes(
         self,

@@ -1,0 +1,1 @@
+"""In which order a `load_balance` group turns to its sinks. A module is a type."""

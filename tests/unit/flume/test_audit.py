@@ -1,0 +1,85 @@
+"""Flume files with the real tables: secrets in what is said, channels whose numbers do not go
+together, agents of sources or sinks alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from flume_tables import BEGIN, bare, flume_file, told
+
+from rayflume.config import load as load_yaml
+from rayflume.flume.yaml_text import yaml_text
+
+HTTP = BEGIN.replace("= seq", "= http") + (
+    "a1.sources.r1.port = 0\na1.sources.r1.bind = localhost\n"
+    "a1.sources.r1.ssl = true\na1.sources.r1.keystore = k.p12\n"
+)
+POST = BEGIN.replace("= null", "= http")
+KEY = "a1.sources.r1.keystore-password"
+JAAS = "a1.sources.r1.kafka.consumer.sasl.jaas.config"
+ENDPOINT = "a1.sinks.k1.endpoint"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (f"{HTTP}{KEY} = abc # canary", "what begins with `#` is part of the value"),
+        (f"{HTTP}{KEY} = abc${{canary}}", "nothing is known of a `${...}` in it"),
+        (f"{HTTP}{KEY} = abc${{env:canary}}", "nothing is known of a `${...}` in it"),
+        (f'{BEGIN}{JAAS} = x password="a # canary";', "what begins with `#`"),
+        (f"{POST}{ENDPOINT} = ftp://me:canary@host/", "'ftp://...@host/' is no URL"),
+        (f"{POST}{ENDPOINT} = http://me:canary@host:99999/", "is no URL"),
+        (f"{POST}{ENDPOINT} = http://me:canary@host/", "a user and a password in the URL are not"),
+    ],
+)
+def test_s12_what_is_said_of_a_file_holds_no_secret(
+    text: str, sentence: str, tmp_path: Path
+) -> None:
+    found = told(flume_file(tmp_path, text))
+    assert any(sentence in line for line in found), found
+    assert not any("canary" in line for line in found)
+
+
+def test_a_password_in_an_endpoint_is_left_out_and_the_sink_runs_as_in_flume(
+    tmp_path: Path,
+) -> None:
+    file = flume_file(tmp_path, f"{POST}{ENDPOINT} = https://me:canary@host:8443/in?a=b@c")
+    plan = file.agents["a1"].plan
+    assert plan is not None
+    assert plan.sinks["k1"].options["endpoint"] == "https://host:8443/in?a=b@c"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "dropped"),
+    [
+        ("transactionCapacity = 1000", True),
+        ("capacity = 1000\ntransactionCapacity = 1001", True),
+        ("capacity = 10k\ntransactionCapacity = 101", True),  # Flume's default of 100 applies
+        ("capacity = 0\ntransactionCapacity = 101", True),
+        ("capacity = 1000\ntransactionCapacity = 1000", False),
+        ("capacity = 100\ntransactionCapacity = many", False),
+    ],
+)
+def test_a_transaction_larger_than_its_channel_drops_the_channel(
+    numbers: str, dropped: bool, tmp_path: Path
+) -> None:
+    lines = "".join(f"a1.channels.c1.{line}\n" for line in numbers.splitlines())
+    reading = flume_file(tmp_path, BEGIN + lines).agents["a1"]
+    found = {one.dropped for one in reading.dropped}
+    assert found == ({"channels.c1", "sources.r1", "sinks.k1"} if dropped else set())
+
+
+@pytest.mark.parametrize("key", ["sources.r1", "sinks.k1"])
+def test_the_yaml_of_sources_or_sinks_alone_can_be_loaded(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [line for line in BEGIN.splitlines(keepends=True) if f"{key}.type" not in line]
+    file = flume_file(tmp_path, "".join(lines))
+    plan = file.agents["a1"].plan
+    assert plan is not None
+    converted = tmp_path / "a1.yaml"
+    converted.write_text(yaml_text(file.agents["a1"], (), file.files))
+    assert bare(load_yaml(converted)) == bare(plan)
