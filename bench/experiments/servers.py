@@ -41,8 +41,8 @@ WARM_S, WARM_MAX_S, STEADY = 0.5, 5.0, 1.25
 FIRST_EVENTS, GROWTH = 2_000, 8
 EVENTS_MAX = 3_000_000
 LOOK_S, LOOK_LAST_S = 0.5, 0.02
-STILL_S = 5.0
-"""What has not come through so long after the event before is lost."""
+STILL_S, DROPPED_S = 60.0, 2.0
+"""What has not come through so long after the event before is lost; a datagram sooner."""
 SETTLE_S = 120.0
 
 Row = tuple[str | float | int | None, ...]
@@ -194,7 +194,8 @@ def measure(receiver: Receiver, case: Case, amounts: Amounts) -> Measured:
         while wait([sending], LOOK_S).not_done:
             receiver.arrived(channel)  # who counts lines of a file keeps up with it
     sent = sending.result()
-    arrived, at = _wait(lambda: receiver.arrived(channel) - before, sent.events)
+    still_s = STILL_S if case.reliable else DROPPED_S
+    arrived, at = _wait(lambda: receiver.arrived(channel) - before, sent.events, still_s)
     took = used(cpu, cpu_seconds(pids))
     return Measured(
         case.title, receiver.name, sent.events, arrived, sent.bytes, at - sent.began, took,
@@ -202,10 +203,10 @@ def measure(receiver: Receiver, case: Case, amounts: Amounts) -> Measured:
     )  # fmt: skip
 
 
-def _wait(arrived: Callable[[], int], events: int) -> tuple[int, float]:
+def _wait(arrived: Callable[[], int], events: int, still_s: float) -> tuple[int, float]:
     """How many came through, and when the last of them was seen."""
     count, at = arrived(), time.perf_counter()
-    while count < events and time.perf_counter() - at < STILL_S:
+    while count < events and time.perf_counter() - at < still_s:
         threading.Event().wait(LOOK_LAST_S)
         if (now := arrived()) != count:
             count, at = now, time.perf_counter()
