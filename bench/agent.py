@@ -7,11 +7,22 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from bench.usage import cpu_seconds
-from rayflume.agent import cluster
 from rayflume.errors import Retry
+from rayflume.interfaces import Json
+
+
+class Agent(Protocol):
+    """What `cluster.RayAgent` promises, as far as the bench uses it."""
+
+    def status(self) -> dict[str, Json]: ...
+    def drain(self) -> None: ...
+    def stop(self) -> None: ...
+    def join(self, timeout_s: float | None = None) -> bool: ...
+    def pid(self) -> int: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Part:
 class Running:
     """An agent that runs. `begun`: when it was asked for, by time.perf_counter."""
 
-    def __init__(self, agent: cluster.RayAgent, begun: float) -> None:
+    def __init__(self, agent: Agent, begun: float) -> None:
         self._agent = agent
         self.begun = begun
 

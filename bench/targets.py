@@ -74,13 +74,20 @@ def _drained(figures: Figures) -> float | None:
     return ratio(first, figures.cell("How a backlog drains", rows[-1], "whole"))
 
 
-def _served(case: str, column: str, program: str = "rayflume") -> Callable[[Figures], float | None]:
-    return _cell("Servers", f"{case}: {program}", column)
+def _served(case: str, column: str) -> Callable[[Figures], float | None]:
+    return _cell("Servers", f"{case}: rayflume on Ray", column)
 
 
-def _five_times(case: str, name: str) -> Target:
-    """Against Flume with the same source, channel kind and sender."""
-    return Target(f"{name}, against Flume", 5, _X, _served(case, "rayflume : it", "Flume 1.11"))
+def _five_times(case: str) -> Target:
+    """Flume, with the same source, channel kind and sender, is one process: so may rayflume be."""
+
+    def better(figures: Figures) -> float | None:
+        columns = ("on Ray : it", "--inline : it")
+        found = [figures.cell("Servers", f"{case}: Flume 1.11", name) for name in columns]
+        return max((value for value in found if value is not None), default=None)
+
+    what = f"{case} channel, the better of on Ray and --inline, against Flume"
+    return Target(what, 5, _X, better)
 
 
 _X = "x"
@@ -126,12 +133,10 @@ TARGETS = (
            _served("http, one event a request, file", "requests/s")),
     Target("http, NDJSON, file channel and Parquet", 100, "MB/s",
            _served("http, NDJSON, file", "MB/s")),
-    _five_times("netcat, memory", "netcat, memory channel"),
-    _five_times("syslogtcp, memory", "syslogtcp, memory channel"),
-    _five_times("netcat, file", "netcat, file channel"),
-    _five_times("syslogtcp, file", "syslogtcp, file channel"),
-    _five_times("http, one event a request, file", "http, one event a request, file channel"),
-    _five_times("http, JSON lists, file", "http, JSON lists, file channel"),
+    *map(_five_times, (
+        "netcat, memory", "syslogtcp, memory", "netcat, file", "syslogtcp, file",
+        "http, one event a request, file", "http, JSON lists, file",
+    )),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""rayflume on Ray, as `rayflume run` starts it: a process for each part."""
+"""rayflume: on Ray, as `rayflume run` starts it, with a process for each part, or all in one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 
 import yaml
 
-from bench.agent import Running
+from bench.agent import Agent, Running
 from bench.experiments._agent import local_ray
+from bench.experiments._inline_agent import InlineProcess
 from bench.experiments._lake import Observer
-from bench.experiments._receivers import FILE, INLETS, MEMORY, Inlet, part_name
+from bench.experiments._receivers import FILE, INLETS, INLINE, MEMORY, ON_RAY, Inlet, part_name
 from bench.settings import CODEC, ROW_GROUP_BYTES
 from bench.usage import tree
 from rayflume.agent import cluster
@@ -22,6 +23,8 @@ from rayflume.agent.plan_store import Record
 from rayflume.config import load
 
 START_S = 120.0
+ROLL_AGE = "250ms"
+"""Short, for what is waited for behind the last event counts."""
 
 
 def configuration(folder: Path) -> dict[str, object]:
@@ -36,7 +39,7 @@ def configuration(folder: Path) -> dict[str, object]:
         "codec": CODEC,
         "row_group_bytes": ROW_GROUP_BYTES,
         "format": {"type": "text"},
-        "roll": {"bytes": "128MiB", "age": "1s"},
+        "roll": {"bytes": "128MiB", "age": ROLL_AGE},
     }
     return {
         "agent": "bench-servers",
@@ -55,13 +58,13 @@ def configuration(folder: Path) -> dict[str, object]:
 
 @dataclass
 class Rayflume:
-    """See Receiver. It starts a Ray of its own each time, so that nothing of it is there while
-    others are measured.
+    """See Receiver. On Ray it starts a Ray of its own, so that nothing of it is there while others
+    are measured.
     """
 
-    name: str = "rayflume"
+    name: str = ON_RAY
     inlets: tuple[Inlet, ...] = INLETS
-    note: str = "on Ray; rows of a file channel count once they are visible in the lake"
+    note: str = "a process for each part; rows of a file channel count once they are in the lake"
     _stack: ExitStack = field(default_factory=ExitStack)
     _agent: Running | None = None
     _observer: Observer | None = None
@@ -73,14 +76,16 @@ class Rayflume:
     def start(self, folder: Path) -> None:
         conf = folder / "agent.yaml"
         conf.write_text(yaml.safe_dump(configuration(folder)))
-        self._stack.enter_context(local_ray())
-        begun = time.perf_counter()
-        agent = Running(cluster.start_agent(Record(load(conf)), detached=False), begun)
+        agent = Running(self._launch(conf), time.perf_counter())
         self._stack.callback(agent.end)
         agent.wait_running(START_S)
         agent.wait(lambda: all(_ports(agent).values()), "all sources listen", START_S)
         self._agent, self._known = agent, _ports(agent)
         self._observer = self._stack.enter_context(Observer(folder / "lake"))
+
+    def _launch(self, conf: Path) -> Agent:
+        self._stack.enter_context(local_ray())
+        return cluster.start_agent(Record(load(conf)), detached=False)
 
     def port(self, inlet: Inlet) -> int:
         return self._known[part_name(inlet)]
@@ -104,6 +109,17 @@ class Rayflume:
     def stop(self) -> None:
         self._agent = None
         self._stack.close()
+
+
+@dataclass
+class RayflumeInline(Rayflume):
+    """In one process, as Flume is."""
+
+    name: str = INLINE
+    note: str = "all parts in one process, without Ray"
+
+    def _launch(self, conf: Path) -> Agent:
+        return InlineProcess(conf, conf.with_name("agent.log"))
 
 
 def _drained(agent: Running, name: str) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+ON_RAY, INLINE = "rayflume on Ray", "rayflume --inline"
+"""Names of programs."""
 MEMORY, FILE = "memory", "file"
 """Kinds of channel: a memory channel into a null sink, a file channel into files."""
 INLETS = (

@@ -9,7 +9,7 @@ from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from bench.experiments._load import Wanted, load
-from bench.experiments._receivers import FILE, MEMORY, Inlet
+from bench.experiments._receivers import FILE, INLINE, MEMORY, ON_RAY, Inlet
 from bench.senders import Sent as SentLines
 
 SIZE = 200
@@ -46,15 +46,15 @@ class Sent:
 
 @dataclass(frozen=True)
 class Case:
-    """`size`: of a request: one, many events, or "" where there are none. `only`: the one program
-    that knows the form.
+    """`size`: of a request: one, many events, or "" where there are none. `only`: who knows the
+    form, if not all do.
     """
 
     title: str
     inlet: Inlet
     kind: str = "plain"
     size: str = ""
-    only: str = ""
+    only: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -71,7 +71,7 @@ class Case:
         return self.source in ("netcat", "syslogtcp")
 
     def is_for(self, program: str, inlets: Container[Inlet]) -> bool:
-        return self.inlet in inlets and self.only in ("", program)
+        return self.inlet in inlets and (not self.only or program in self.only)
 
     def rows(self, many: int) -> int:
         """Events of a request; 0: there are no requests."""
@@ -100,7 +100,7 @@ CASES = (
     Case("syslogtcp, file", ("syslogtcp", FILE), "rfc3164"),
     Case("http, one event a request, file", ("http", FILE), "json", "one"),
     Case("http, JSON lists, file", ("http", FILE), "json", "many"),
-    Case("http, NDJSON, file", ("http", FILE), "ndjson", "many", only="rayflume"),
+    Case("http, NDJSON, file", ("http", FILE), "ndjson", "many", only=(ON_RAY, INLINE)),
 )
 
 

@@ -1,13 +1,12 @@
 """Servers side by side: netcat, syslogtcp, syslogudp and http of rayflume, of Flume 1.11 and of
 rsyslog, each with the same senders, which share the cores.
 
-    python -m bench.experiments.servers --turns 1 --programs rayflume --cases "netcat, memory"
+    python -m bench.experiments.servers --turns 1 --programs inline --cases "netcat, memory"
 
 From the first byte sent until the last event has come through: out of the null sink behind a
 memory channel, or visible in a file behind a file channel. Each program runs by itself, warm: runs
 before grow until one takes half a second and is not much faster than the one before (a JVM needs
-some); its rate says how many events are sent. A turn is a start of every program; the order goes
-round.
+some); its rate says how many events are sent. Then come as many turns of all cases.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,25 +22,27 @@ from pathlib import Path
 from bench.experiments import _receiver_flume, _receiver_rayflume, _receiver_rsyslog
 from bench.experiments._agent import fresh
 from bench.experiments._processes import machine, used
-from bench.experiments._receivers import Receiver
+from bench.experiments._receiver_rayflume import ROLL_AGE
+from bench.experiments._receivers import INLINE, ON_RAY, Receiver
 from bench.experiments._server_cases import CASES, Amounts, Case
 from bench.experiments._standalone import DATA, say, standalone
+from bench.figures import ratio
 from bench.table import Table
 from bench.usage import cpu_seconds
 
 TITLE = "Servers"
 PROGRAMS: dict[str, Callable[[], Receiver]] = {
     "rayflume": _receiver_rayflume.Rayflume,
+    "inline": _receiver_rayflume.RayflumeInline,
     "flume": _receiver_flume.Flume,
     "rsyslog": _receiver_rsyslog.Rsyslog,
 }
-RAYFLUME = "rayflume"
 WARM_S, WARM_MAX_S, STEADY = 0.5, 5.0, 1.25
 FIRST_EVENTS, GROWTH = 2_000, 8
 EVENTS_MAX = 3_000_000
 LOOK_S, LOOK_LAST_S = 0.5, 0.02
-STILL_S = 5.0
-"""What has not come through so long after the event before is lost."""
+STILL_S, DROPPED_S = 60.0, 2.0
+"""What has not come through so long after the event before is lost; a datagram sooner."""
 SETTLE_S = 120.0
 
 Row = tuple[str | float | int | None, ...]
@@ -53,7 +54,7 @@ class Options:
     how they begin; `clients`: connections with requests, `rows`: of a large one.
     """
 
-    seconds: float = 2
+    seconds: float = 1.5
     turns: int = 3
     programs: tuple[str, ...] = tuple(PROGRAMS)
     cases: tuple[str, ...] = ("",)
@@ -88,21 +89,17 @@ class Measured:
 
 
 def run(options: Options) -> list[Table]:
-    """All turns of all programs that are here; one that fails is left out from then on."""
+    """All programs that are here; one that is not rayflume may fail."""
     found, notes = _present(options.programs)
     bench = _Bench(options)
-    for turn in range(options.turns):
-        begin = turn % max(1, len(found))
-        for receiver in [*found[begin:], *found[:begin]]:
-            if receiver.name in notes:
-                continue
-            try:
-                bench.turn(receiver)
-            except Exception as error:
-                if receiver.name == RAYFLUME:
-                    raise
-                notes[receiver.name] = f"failed: {type(error).__name__}: {str(error)[:300]}"
-                say(f"servers: {receiver.name} {notes[receiver.name]}")
+    for receiver in found:
+        try:
+            bench.run(receiver)
+        except Exception as error:
+            if receiver.name in (ON_RAY, INLINE):
+                raise
+            notes[receiver.name] = f"failed: {type(error).__name__}: {str(error)[:300]}"
+            say(f"servers: {receiver.name} {notes[receiver.name]}")
     told = {one.name: one.note for one in found} | notes
     return [table(bench.measured, told, options)]
 
@@ -129,8 +126,8 @@ class _Bench:
         )
         self.measured: list[Measured] = []
 
-    def turn(self, receiver: Receiver) -> None:
-        """Start it, run all its cases, stop it."""
+    def run(self, receiver: Receiver) -> None:
+        """Start it, warm it up, take all turns, stop it."""
         cases = [
             case
             for case in CASES
@@ -141,18 +138,21 @@ class _Bench:
             try:
                 receiver.start(folder)
                 for case in cases:
-                    self._take(receiver, case)
+                    self._warm(receiver, case)
+                for _ in range(self._options.turns):
+                    for case in cases:
+                        self._take(receiver, case)
                 _settle(receiver)
             finally:
                 receiver.stop()
 
     def _take(self, receiver: Receiver, case: Case) -> None:
-        self._warm(receiver, case)
         events = self._events(receiver, case, self._options.seconds)
         done = measure(receiver, case, self._amounts.of(events))
-        if receiver.name == RAYFLUME and done.lost and case.reliable:
+        if receiver.name in (ON_RAY, INLINE) and done.lost and case.reliable:
             raise RuntimeError(f"{case.title}: {done.lost:,} of {done.events:,} events are lost")
         self.measured.append(done)
+        self._known[receiver.name, case.title] = int(done.arrived / done.sender_seconds)
         say(
             f"servers: {case.title}: {receiver.name}: {done.rate:,.0f} events/s,"
             f" {done.arrived:,} of {done.events:,} in {done.seconds:.2f} s"
@@ -194,7 +194,8 @@ def measure(receiver: Receiver, case: Case, amounts: Amounts) -> Measured:
         while wait([sending], LOOK_S).not_done:
             receiver.arrived(channel)  # who counts lines of a file keeps up with it
     sent = sending.result()
-    arrived, at = _wait(lambda: receiver.arrived(channel) - before, sent.events)
+    still_s = STILL_S if case.reliable else DROPPED_S
+    arrived, at = _wait(lambda: receiver.arrived(channel) - before, sent.events, still_s)
     took = used(cpu, cpu_seconds(pids))
     return Measured(
         case.title, receiver.name, sent.events, arrived, sent.bytes, at - sent.began, took,
@@ -202,49 +203,56 @@ def measure(receiver: Receiver, case: Case, amounts: Amounts) -> Measured:
     )  # fmt: skip
 
 
-def _wait(arrived: Callable[[], int], events: int) -> tuple[int, float]:
+def _wait(arrived: Callable[[], int], events: int, still_s: float) -> tuple[int, float]:
     """How many came through, and when the last of them was seen."""
     count, at = arrived(), time.perf_counter()
-    while count < events and time.perf_counter() - at < STILL_S:
+    while count < events and time.perf_counter() - at < still_s:
         threading.Event().wait(LOOK_LAST_S)
         if (now := arrived()) != count:
             count, at = now, time.perf_counter()
     return count, at
 
 
-def table(measured: Sequence[Measured], told: dict[str, str], options: Options) -> Table:
+def table(measured: Sequence[Measured], told: Mapping[str, str], options: Options) -> Table:
     """A row for each case and program: medians of the turns."""
     rows: list[Row] = []
     for case in CASES:
-        of_case = [one for one in measured if one.case == case.title]
-        for program in dict.fromkeys(one.program for one in of_case):
-            runs = [one for one in of_case if one.program == program]
-            ours = [one.rate for one in of_case if one.program == RAYFLUME]
-            rows.append(_row(case, runs, statistics.median(ours) if ours else None, options))
+        by_program: dict[str, list[Measured]] = {}
+        for one in measured:
+            if one.case == case.title:
+                by_program.setdefault(one.program, []).append(one)
+        rates = {
+            name: statistics.median(one.rate for one in by_program[name]) for name in by_program
+        }
+        for name, runs in by_program.items():
+            ratios = [ratio(rates.get(ours), rates[name]) for ours in (ON_RAY, INLINE)]
+            rows.append(_row(f"{case.title}: {name}", runs, ratios, case.rows(options.rows)))
     columns = (
         "source, channel: program", "events/s", "lowest", "highest", "requests/s", "MB/s",
-        "rayflume : it", "CPU µs an event", "sent", "lost",
+        "on Ray : it", "--inline : it", "CPU µs an event", "sent", "lost",
     )  # fmt: skip
     apart = "; ".join(f"{name}: {text}" for name, text in told.items())
     note = (
         f"Medians of {options.turns} turns; lines of 200 bytes over {options.connections}"
-        " connections, netcat with its answers; sent: in one run; lost: in all runs; the sender"
-        f" shares the cores. {apart}. {machine()}."
+        f" connections, netcat with its answers; requests over {options.clients} connections;"
+        f" roll.age {ROLL_AGE}; sent: in one run; lost: in all runs; the sender shares the cores."
+        f" {apart}. {machine()}."
     )
     return Table(f"{TITLE}: events a second, until the last has come through", columns, rows, note)
 
 
-def _row(case: Case, runs: Sequence[Measured], ours: float | None, options: Options) -> Row:
+def _row(
+    title: str, runs: Sequence[Measured], ratios: Sequence[float | None], request_rows: int
+) -> Row:
     rate = statistics.median(one.rate for one in runs)
-    events_a_request = case.rows(options.rows)
     return (
-        f"{case.title}: {runs[0].program}",
+        title,
         rate,
         min(one.rate for one in runs),
         max(one.rate for one in runs),
-        rate / events_a_request if events_a_request else None,
+        rate / request_rows if request_rows else None,
         statistics.median(one.bytes / one.events * one.rate for one in runs) / 1e6,
-        ours / rate if ours is not None else None,
+        *ratios,
         statistics.median(one.cpu_seconds / max(1, one.arrived) for one in runs) * 1e6,
         round(statistics.median(one.events for one in runs)),
         sum(one.lost for one in runs),

@@ -14,7 +14,15 @@ import yaml
 from bench import targets
 from bench.experiments import _receiver_flume, _receiver_rayflume, servers
 from bench.experiments._load import Wanted, _Connection, _Load, json_lists
-from bench.experiments._receivers import INLETS, GrowingFile, Inlet, free_ports, part_name
+from bench.experiments._receivers import (
+    INLETS,
+    INLINE,
+    ON_RAY,
+    GrowingFile,
+    Inlet,
+    free_ports,
+    part_name,
+)
 from bench.experiments._server_cases import CASES, Amounts, Case, Sent
 from bench.figures import Figures
 from rayflume.config import load
@@ -185,33 +193,36 @@ def run_of(case: str, program: str, rate: int, lost: int = 0) -> servers.Measure
     return servers.Measured(case, program, rate + lost, rate, 200 * (rate + lost), 1.0, 0.5, 0.9)
 
 
-def test_a_row_has_medians_and_the_ratio() -> None:
+def test_a_row_has_medians_and_ratios() -> None:
     case = "syslogtcp, memory"
-    ours = [run_of(case, "rayflume", rate) for rate in (300, 100, 200)]
+    ours = [run_of(case, ON_RAY, rate) for rate in (300, 100, 200)]
+    ours.append(run_of(case, INLINE, 10))
     theirs = [run_of(case, FLUME, rate, lost=5) for rate in (20, 60, 40)]
-    told = {"rayflume": "on Ray", FLUME: "in Java"}
+    told = {ON_RAY: "here", FLUME: "in Java"}
     made = servers.table([*ours, *theirs], told, servers.Options())
-    assert [row[0] for row in made.rows] == [f"{case}: rayflume", f"{case}: {FLUME}"]
+    assert [row[0] for row in made.rows] == [f"{case}: {name}" for name in (ON_RAY, INLINE, FLUME)]
     figures = Figures(tables=[made])
     row = f"{case}: {FLUME}"
     assert figures.cell("Servers", row, "events/s") == 40
     assert figures.cell("Servers", row, "lowest") == 20
-    assert figures.cell("Servers", row, "rayflume : it") == 5
+    assert figures.cell("Servers", row, "on Ray : it") == 5
+    assert figures.cell("Servers", row, "--inline : it") == 0.25
     assert figures.cell("Servers", row, "lost") == 15
     assert figures.cell("Servers", row, "MB/s") == pytest.approx(0.008)
     assert figures.cell("Servers", row, "requests/s") is None
-    assert "rayflume: on Ray; Flume 1.11: in Java" in made.note
+    assert "rayflume on Ray: here; Flume 1.11: in Java" in made.note
 
 
 def test_requests_a_second_are_events_by_what_a_request_holds() -> None:
     made = servers.table(
-        [run_of("http, NDJSON, file", "rayflume", 5_000)], {}, servers.Options(rows=100)
+        [run_of("http, NDJSON, file", ON_RAY, 5_000)], {}, servers.Options(rows=100)
     )
     assert Figures(tables=[made]).cell("Servers", "http, NDJSON", "requests/s") == 50
 
 
 def test_targets_find_their_rows() -> None:
-    runs = [run_of(case.title, "rayflume", 400_000) for case in CASES]
+    runs = [run_of(case.title, ON_RAY, 400_000) for case in CASES]
+    runs += [run_of("syslogtcp, file", INLINE, 500_000)]
     runs += [run_of(case.title, FLUME, 100_000) for case in CASES if not case.only]
     figures = Figures(tables=[servers.table(runs, {}, servers.Options())])
     found = [row for row in targets.table(figures).rows if row[3] != "not measured"]
@@ -219,4 +230,6 @@ def test_targets_find_their_rows() -> None:
     met = {str(row[0]): row[3] for row in found}
     assert met["netcat into a memory channel and null sink"] == "yes"
     assert met["datagrams of syslogudp dropped at 20,000 a second"] == "yes"
-    assert met["netcat, file channel, against Flume"] == "no"
+    better = "channel, the better of on Ray and --inline, against Flume"
+    assert met[f"netcat, file {better}"] == "no"
+    assert met[f"syslogtcp, file {better}"] == "yes"
