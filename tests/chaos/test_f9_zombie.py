@@ -69,7 +69,7 @@ def lake_files(folder: Path) -> list[Path]:
     return list((folder / "lake").glob("part-*.parquet"))
 
 
-@pytest.mark.parametrize("name", ["tail", "web", "wal-local"])
+@pytest.mark.parametrize("name", ["web", "wal-local"])
 def test_f9_a_source_or_channel_that_slept_doubles_nothing(
     ray_cluster: RayNodes, tmp_path: Path, name: str
 ) -> None:
