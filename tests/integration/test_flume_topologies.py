@@ -27,6 +27,7 @@ HTTP_SINK = """
     type = http
     endpoint = <endpoint>
     contentTypeHeader = application/json
+    requestTimeout = 60000
     rollback.2XX = false
     backoff.2XX = false
     incrementMetrics.2XX = true
