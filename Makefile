@@ -21,7 +21,7 @@ PYTEST := $(BIN)/python -m pytest
 LONG := integration or exhaustive or hdfs or ray or s3 or spark or slow or alone
 PATHS := rayflume tests bench jobs notebooks
 
-.PHONY: help install demo test test-unit test-rest test-ray test-servers test-alone test-all simulate chaos lint format docs bench scale clean
+.PHONY: help install demo test test-unit test-whole test-alone test-all simulate chaos lint format docs bench scale clean
 .DEFAULT_GOAL := help
 
 help:
@@ -60,25 +60,17 @@ demo: $(STAMP)
 	@$(BIN)/rayflume run conf/clickstream.yaml --until-drained
 	@$(BIN)/python -m rayflume.demo_lake demo
 
-test: test-unit test-rest
+test: test-unit test-whole test-alone
 
 # Without Ray, two minutes, on all cores.
 test-unit: $(STAMP)
 	$(PYTEST) -m "not ($(LONG))" --numprocesses auto --durations=10
 
-# What needs the Ray cluster beside what needs other servers: most of the time each waits. Then, alone,
-# what measures time.
-test-rest: $(STAMP)
-	@echo "test-ray and test-servers run at once; each shows what it printed when it has ended"
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-ray test-servers
-	@$(MAKE) --no-print-directory test-alone
+# Whole agents, servers, Ray: two at once, most of the time each waits.
+test-whole: $(STAMP)
+	$(PYTEST) -m "($(LONG)) and not alone" --numprocesses 2 --dist loadgroup --durations=20
 
-test-ray: $(STAMP)
-	$(PYTEST) -m "ray and not alone" --durations=20
-
-test-servers: $(STAMP)
-	$(PYTEST) -m "($(LONG)) and not ray and not alone" --durations=20
-
+# What measures time, with nothing beside it.
 test-alone: $(STAMP)
 	$(PYTEST) -m alone --durations=5
 

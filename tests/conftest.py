@@ -37,11 +37,27 @@ settings.load_profile("rayflume")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by where they are, so that the quick ones can be run alone."""
+    """Mark tests by where they are, so that the quick ones can be run alone. What is dear to start
+    is started by one process (pytest-xdist) only, and files with slow tests come first: at the end
+    all processes have work.
+    """
     for item in items:
         for place in (item.path, *item.path.parents):
             if place in MARKED:
                 item.add_marker(MARKED[place])
+        if group := shared_by(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def shared_by(item: pytest.Item) -> str:
+    """Name of the servers that all tests of a run share, or those of a file; "" if of none."""
+    if "ray_cluster" in getattr(item, "fixturenames", ()):
+        return "ray"
+    if item.get_closest_marker("hdfs"):
+        return "hdfs"
+    return item.path.stem if item.get_closest_marker("spark") else ""
 
 
 @pytest.fixture(autouse=True)

@@ -58,8 +58,14 @@ def spark_session(
         SparkContext._gateway = SparkContext._jvm = None
 
 
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
+"""Java that runs for a minute spends more on optimising than it gets back."""
+
+
 def _settings(folder: Path) -> dict[str, str]:
     return {
+        "spark.driver.extraJavaOptions": SHORT_LIVED,
+        "spark.sql.codegen.wholeStage": "false",  # compiling costs more than a few rows do
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.memory": "1g",

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from spark_session import SHORT_LIVED
+
 HOME = Path(__file__).parent / "support" / "spark"
 TARGET = HOME / "target"
 JARS = TARGET / "dependency"
@@ -88,7 +90,10 @@ def spark_session(base: Path, **settings: str) -> Iterator[Spark]:
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.shuffle.partitions": "2",
         "spark.databricks.delta.snapshotPartitions": "2",
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",  # tasks of a vacuum
         "spark.driver.memory": "1g",
+        "spark.driver.extraJavaOptions": SHORT_LIVED,
+        "spark.sql.codegen.wholeStage": "false",  # compiling costs more than a few rows do
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.warehouse.dir": str(base / "warehouse"),

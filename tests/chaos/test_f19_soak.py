@@ -1,6 +1,6 @@
 """F19: under an even load a part uses the same memory, descriptors and threads after as before.
 
-RAYFLUME_SOAK_S says for how long (25). From an hour on the slope is held to 1 MiB/h; a short run
+RAYFLUME_SOAK_S says for how long (15). From an hour on the slope is held to 1 MiB/h; a short run
 can only show that nothing grows with every delivery.
 """
 
@@ -19,8 +19,8 @@ from chaos.scene import local_place, scene
 from chaos.watcher import Usage
 from rayflume.clock import SystemClock
 
-SOAK_S = float(os.environ.get("RAYFLUME_SOAK_S", "25"))
-WARM_S = max(12.0, SOAK_S / 10)
+SOAK_S = float(os.environ.get("RAYFLUME_SOAK_S", "15"))
+WARM_S = max(8.0, SOAK_S / 10)
 SHORT_GROWTH = 24 * 2**20
 SLOPE_MAX = 2**20
 HOUR = 3_600

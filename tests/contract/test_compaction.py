@@ -64,7 +64,7 @@ class Lakes:
         path = {
             "local": str(self.directory / name),
             "memory": f"memory://{self.directory}/{name}".replace(":///", "://"),
-            "moto": f"s3://{self.bucket}/{name}",
+            "weed": f"s3://{self.bucket}/{name}",
         }[self.kind]
         around = Context("test", "lake", SystemClock(), Metrics(), self.directory)
         storage = storage_for(path, self.options, around)
@@ -77,12 +77,12 @@ class Lakes:
             storage.close()
 
 
-@pytest.fixture(params=["local", "memory", pytest.param("moto", marks=pytest.mark.s3)])
+@pytest.fixture(params=["local", "memory", pytest.param("weed", marks=pytest.mark.s3)])
 def lakes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lakes]:
     options: dict[str, object] = {}
     bucket = ""
-    if request.param == "moto":
-        server = request.getfixturevalue("moto_s3")
+    if request.param == "weed":
+        server = request.getfixturevalue("weed_s3")
         options, bucket = dict(server.options), server.bucket()
     made = Lakes(str(request.param), tmp_path, options, bucket)
     with contextlib.closing(made):

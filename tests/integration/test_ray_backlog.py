@@ -1,4 +1,4 @@
-"""Memory stays bounded however long the backlog grows: 4 GB wait for a lake that is away."""
+"""Memory stays bounded however long the backlog grows: GBs wait for a lake that is away."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fault_volume import scaled
 from ray_nodes import RayNodes
 from servers import free_ports
 
@@ -15,7 +16,7 @@ from rayflume.agent.plan_store import Record
 from rayflume.clock import SystemClock
 from rayflume.config import load
 
-BACKLOG_BYTES, INPUT_BYTES = 4 * 10**9, 43 * 10**8
+BACKLOG_BYTES, INPUT_BYTES = scaled(2 * 10**9), scaled(215 * 10**7)
 PRIVATE_BYTES_MAX = 2**30
 DEADLINE_MS = 180_000
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -108,9 +109,7 @@ class Watched:
             threading.Event().wait(0.5)
 
 
-def test_4_gb_of_backlog_keep_every_actor_under_1_gib(
-    ray_cluster: RayNodes, tmp_path: Path
-) -> None:
+def test_gbs_of_backlog_keep_every_actor_under_1_gib(ray_cluster: RayNodes, tmp_path: Path) -> None:
     rows = write_input(tmp_path / "in")
     [port] = free_ports(1)
     away: dict[str, object] = {

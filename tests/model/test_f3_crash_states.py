@@ -22,7 +22,7 @@ from rayflume.interfaces import PutOutcome
 from rayflume.journal.ledger import LedgerLimits
 from rayflume.journal.options import JournalOptions
 
-HISTORIES = scaled(2_000)
+HISTORIES = scaled(800)
 FAILURES = 3
 OPTIONS = JournalOptions(LedgerLimits(events=10_000, lease_timeout_ms=10**9), 2_000)
 
