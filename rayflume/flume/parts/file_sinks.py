@@ -149,14 +149,6 @@ def _times(options: dict[str, Json], given: Mapping[str, str]) -> Iterator[Remar
             "as Europe/Oslo",
             name="hdfs.timeZone",
         )
-    if not options.get("use_local_time_stamp"):
-        yield Remark(
-            "events without a header `timestamp` in milliseconds go to the dead letters, where "
-            "Flume would try them for ever: add the interceptor timestamp, or "
-            "hdfs.useLocalTimeStamp = true",
-            Severity.NOTE,
-            "hdfs.path",
-        )
 
 
 def _never_ending(options: dict[str, Json]) -> Iterator[Remark]:
