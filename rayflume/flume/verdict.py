@@ -22,6 +22,7 @@ from rayflume.flume.findings import Finding, Place
 from rayflume.flume.groups import Group, group_of
 from rayflume.flume.names import FlumePart, Severity, Status
 from rayflume.flume.sections import KINDS, AgentText, Section, meant, nearest_of
+from rayflume.flume.servers import OpenSource, address_of, open_to_all
 from rayflume.flume.times import asks_for_time, is_timed
 from rayflume.flume.translate import KeyPath, Translation
 from rayflume.flume.values import Resolver, Surroundings, Value
@@ -90,6 +91,7 @@ class Verdict:
         self._unconnected()
         self._unlisted()
         self._untimed()
+        self._open_to_all()
         self._nothing_left()
 
     # -- lists of names ----------------------------------------------------------------------------
@@ -336,6 +338,20 @@ class Verdict:
             place = sink.values["hdfs.path"].place
             key = f"{self.agent.name}.sinks.{name}.hdfs.path"
             self._tell(Severity.NOTE, key, text, place)
+
+    def _open_to_all(self) -> None:
+        """Sources that listen to other hosts, all of them in one sentence."""
+        sources = self.kept["sources"]
+        found = [
+            OpenSource(one.name, address_of(one.options), one.part, "ssl" in one.options)
+            for one in sources.values()
+            if address_of(one.options)
+        ]
+        for first, text in open_to_all(found):
+            kept = sources[first.name]
+            at = kept.values.get("bind") or kept.values.get("host")
+            key = at.key if at else f"{self.agent.name}.sources.{kept.name}"
+            self._tell(Severity.WARNING, key, text, at.place if at else kept.place)
 
     def _nothing_left(self) -> None:
         fatal = any(finding.fatal for finding in self.findings)

@@ -68,7 +68,7 @@ def _handler(name: str) -> Finish:
 
 def _server(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
     """Flume bounds a request by its heap alone; here by sizes that leave room for others."""
-    yield from listens()(options, given)
+    yield from listens(certificates=True)(options, given)
     if options.get("handler") == "blob":
         kept = min(parse_bytes(options.get("max_blob_length", _BLOB_BYTES)), _BLOB_BYTES_MAX)
         options["max_blob_length"] = f"{kept}B"
