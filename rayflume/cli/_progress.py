@@ -178,6 +178,22 @@ def summary(figures: AgentFigures) -> None:
     plain_table(list(cells), [list(cells.values())])
 
 
+def dead_letters(figures: AgentFigures) -> Iterator[str]:
+    """What became dead letters: how many rows, where, why the first, and what to do; two lines for
+    each sink that has any.
+    """
+    for dead in figures.dead_letters():
+        place = f", in {dead.path}" if dead.path else ""
+        why = f"; the first because {dead.first_reason}" if dead.first_reason else ""
+        rows = f"{dead.rows:,} row{'s' if dead.rows != 1 else ''}"
+        yield printable(f"{rows} went to the dead letters of the sink {dead.sink}{place}{why}")
+        if dead.path:
+            yield printable(
+                "each has its reason there; mend the cause, then deliver them with "
+                f"`rayflume replay {dead.path} --config CONF --sink {dead.sink}`"
+            )
+
+
 class StderrLog(logging.Handler):
     """Log lines on whatever stderr is at that moment: above the live table while that is drawn."""
 

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, field_validator, model_validator
 from rayflume.component import LOCAL_PATH, Component, Context, component, lookup, nested, option
 from rayflume.errors import RayflumeError
 from rayflume.interfaces import DeliveryLimits, Storage
-from rayflume.lake import storage_for, storage_type
+from rayflume.lake import shown_path, storage_for, storage_type
 from rayflume.naming import event_name
 from rayflume.serializer import Serializer
 from rayflume.sinks._bucket import Buckets, Rounding
@@ -212,6 +212,7 @@ class Hdfs(Component):
             local_time=self.use_local_time_stamp,
             buffer_bytes=self.buffer_bytes,
             max_open_files=self.max_open_files,
+            lake=shown_path(self.lake_path, context),
         )
         return LakeSink(event_lake(making, self.roll, storage, context), self._limits())
 

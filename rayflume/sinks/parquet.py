@@ -17,7 +17,7 @@ from rayflume.interfaces import (
     Manifest,
     Storage,
 )
-from rayflume.lake import storage_for
+from rayflume.lake import shown_path, storage_for
 from rayflume.sinks._bucket import Partitioning, Rounding
 from rayflume.sinks._budget import Budget
 from rayflume.sinks._complete import Complete, Noting
@@ -282,7 +282,7 @@ class Parquet(Component):
             files=files,
             roll=RollSettings(self.roll.rows, self.max_open_files, uploads_max(), fail),
             budget=Budget(self.buffer_bytes, context.metrics),
-            limit=DeadLetterLimit(self.dead_letter_limit),
+            limit=DeadLetterLimit(self.dead_letter_limit, shown_path(self.path, context)),
             noting=self._noting(context),
         )
 
