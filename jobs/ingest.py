@@ -17,7 +17,7 @@ from rayflume.agent.figures import AgentFigures
 from rayflume.agent.follow import Follow, Follower, Signals, outcome
 from rayflume.agent.paths import refuse_relative
 from rayflume.agent.plan_store import Record
-from rayflume.cli._progress import Progress, dead_letters, summary
+from rayflume.cli._progress import Progress, summary
 from rayflume.clock import SystemClock
 from rayflume.flume.read import load
 
@@ -37,9 +37,7 @@ def ingest(arguments: argparse.Namespace) -> AgentFigures:
 
 
 def main() -> int:
-    """Exit code 0 drained or stopped, 1 a part failed or (with --until-drained) all rows became
-    dead letters, 2 wrong configuration.
-    """
+    """Exit code 0 drained or stopped, 1 a part failed or nothing got through, 2 wrong usage."""
     parser = argparse.ArgumentParser(description="Run a rayflume agent as a Ray job.")
     parser.add_argument("conf")
     parser.add_argument("--agent")
@@ -52,8 +50,6 @@ def main() -> int:
     except RayflumeError as error:
         print(f"rayflume: {error.message}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
-    for text in dead_letters(figures):
-        print(text)
     summary(figures)
     nothing = options.until_drained and figures.all_dead
     return 0 if outcome(figures.status) in ("drained", "stopped") and not nothing else 1

@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rayflume.cli._output import complain, console, interactive, printable
+from rayflume.cli._output import complain, console, interactive, printable, say
 from rayflume.cli._output import table as plain_table
 from rayflume.clock import SystemClock
 from rayflume.units import format_bytes
@@ -158,7 +158,9 @@ def duration(ms: int) -> str:
 
 
 def summary(figures: AgentFigures) -> None:
-    """The short table at the end. MB are millions of bytes read."""
+    """What became dead letters, and the short table at the end. MB are millions of bytes read."""
+    for text in dead_letters(figures):
+        say(text, "yellow")
     seconds = figures.elapsed_ms / 1000
     megabytes = figures.bytes_in / 1e6
     speed = megabytes / seconds if seconds else 0.0

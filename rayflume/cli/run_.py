@@ -15,7 +15,7 @@ import typer
 
 from rayflume.cli._conf import FlumeOptions, for_flume, plan_of
 from rayflume.cli._output import complain, interactive, say
-from rayflume.cli._progress import Progress, dead_letters, log_to_stderr, summary
+from rayflume.cli._progress import Progress, log_to_stderr, summary
 from rayflume.cli.validate import AgentName, Conf
 from rayflume.errors import ConfigError
 
@@ -208,8 +208,6 @@ def ended(figures: AgentFigures) -> None:
     failed = ", ".join(f"{part.kind} {part.name}" for part in figures.failed())
     styles = {"failed": "bold red", "drained": "bold green"}
     say(f"{figures.agent}: {state}{f' ({failed})' if failed else ''}", styles.get(state, "bold"))
-    for text in dead_letters(figures):
-        say(text, "yellow")
     summary(figures)
     if state not in ("drained", "stopped"):
         complain([f"the agent {figures.agent} failed{f': {failed}' if failed else ''}"])
