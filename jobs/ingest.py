@@ -37,20 +37,22 @@ def ingest(arguments: argparse.Namespace) -> AgentFigures:
 
 
 def main() -> int:
-    """Exit code 0 drained or stopped, 1 a part failed, 2 wrong configuration."""
+    """Exit code 0 drained or stopped, 1 a part failed or nothing got through, 2 wrong usage."""
     parser = argparse.ArgumentParser(description="Run a rayflume agent as a Ray job.")
     parser.add_argument("conf")
     parser.add_argument("--agent")
     parser.add_argument("--grace", type=int, default=60, help="seconds to drain when stopped")
     parser.add_argument("--until-drained", action="store_true")
     parser.add_argument("--new-journal", action="store_true")
+    options = parser.parse_args()
     try:
-        figures = ingest(parser.parse_args())
+        figures = ingest(options)
     except RayflumeError as error:
         print(f"rayflume: {error.message}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     summary(figures)
-    return 0 if outcome(figures.status) in ("drained", "stopped") else 1
+    nothing = options.until_drained and figures.all_dead
+    return 0 if outcome(figures.status) in ("drained", "stopped") and not nothing else 1
 
 
 if __name__ == "__main__":

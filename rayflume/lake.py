@@ -55,6 +55,11 @@ def storage_for(path: str, options: Mapping[str, object], context: Context) -> S
     return cast("Storage", storage_options(path, options).build(context))
 
 
+def shown_path(path: str, context: Context) -> str:
+    """The path of a lake as people look for it: a local one whole."""
+    return str(context.path(path)) if storage_type(path) == "local" and "://" not in path else path
+
+
 def _problem(cls: type[Component], entry: dict[str, object]) -> str:
     """One sentence for one of pydantic's findings: where, what is wrong, and the value if it may be
     shown.

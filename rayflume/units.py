@@ -53,6 +53,14 @@ def format_bytes(value: float) -> str:
     return f"{value:.1f} TiB"
 
 
+def format_millis(value: int) -> str:
+    """`300000` -> `5min`: the largest unit that says it exactly, as in a configuration."""
+    for unit in ("d", "h", "min", "s"):
+        if value and value % _MILLIS[unit] == 0:
+            return f"{value // _MILLIS[unit]}{unit}"
+    return f"{value}ms"
+
+
 ByteSize = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
 """An option in bytes."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from rayflume.agent.figures import Meter, PartFigures
+from rayflume.agent.figures import Meter, PartFigures, told_dead
 from rayflume.agent.reload import host_problems
 from rayflume.clock import SystemClock
 from rayflume.component import nearest
@@ -257,15 +257,24 @@ class RunningAgent:
 
 
 def exact(status: Mapping[str, Json], *, detail: bool = False) -> dict[str, Json]:
-    """A status in the documented form, without what parts say of themselves unless `detail`."""
+    """A status in the documented form, without what parts say of themselves unless `detail`.
+
+    A sink with dead letters has `dead_letters`: how many, where, and why the first.
+    """
     components = status["components"]
     assert isinstance(components, list)
     kept: list[Json] = [
-        {name: value for name, value in part.items() if detail or name != "detail"}
+        {name: value for name, value in part.items() if detail or name != "detail"} | _dead(part)
         for part in components
         if isinstance(part, dict)
     ]
     return {"agent": status["agent"], "state": status["state"], "components": kept}
+
+
+def _dead(component: Mapping[str, Json]) -> dict[str, Json]:
+    metrics = component["metrics"]
+    rows = metrics.get("EventDeadLetterCount", 0) if isinstance(metrics, dict) else 0
+    return {"dead_letters": {"rows": rows, **told_dead(component)}} if rows else {}
 
 
 class AgentStatus(Mapping[str, Json]):

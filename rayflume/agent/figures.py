@@ -82,6 +82,40 @@ class PartFigures:
 
 
 @dataclass(frozen=True)
+class DeadLetters:
+    """The rows that one sink could not write, in all its replicas: where they are, and why the
+    first of them is there; "" where the sink does not say.
+    """
+
+    sink: str
+    rows: int = 0
+    path: str = ""
+    first_reason: str = ""
+
+    def and_of(self, rows: int, told: Mapping[str, Json]) -> DeadLetters:
+        """These and those of a further replica."""
+        path = self.path or str(told.get("path") or "")
+        reason = self.first_reason or str(told.get("first_reason") or "")
+        return DeadLetters(self.sink, self.rows + rows, path, reason)
+
+
+def dead_letters_of(status: Mapping[str, Json], key: Key) -> Mapping[str, Json]:
+    """What a sink says of its dead letters: `path`, `first_reason`. Empty if it says nothing."""
+    components = status.get("components")
+    for part in components if isinstance(components, list) else ():
+        if isinstance(part, dict) and (part.get("name"), part.get("replica")) == key:
+            return told_dead(part)
+    return {}
+
+
+def told_dead(component: Mapping[str, Json]) -> Mapping[str, Json]:
+    """The same of a component of a status."""
+    detail = component.get("detail")
+    told = detail.get("dead_letters") if isinstance(detail, dict) else None
+    return told if isinstance(told, dict) else {}
+
+
+@dataclass(frozen=True)
 class AgentFigures:
     """An agent: its parts in the order of the flow, and the sums over them."""
 
@@ -111,6 +145,21 @@ class AgentFigures:
     @property
     def dead(self) -> int:
         return self.total("sink", "EventDeadLetterCount")
+
+    def dead_letters(self) -> list[DeadLetters]:
+        """Those of each sink that has any."""
+        found: dict[str, DeadLetters] = {}
+        for part in self.parts:
+            rows = part.metrics.get("EventDeadLetterCount", 0) if part.kind == "sink" else 0
+            if rows:
+                known = found.setdefault(part.name, DeadLetters(part.name))
+                found[part.name] = known.and_of(rows, dead_letters_of(self.status, part.key))
+        return list(found.values())
+
+    @property
+    def all_dead(self) -> bool:
+        """Whether rows came to the sinks, and not one was delivered."""
+        return self.dead > 0 and self.rows_delivered == 0
 
     @property
     def rows_delivered(self) -> int:

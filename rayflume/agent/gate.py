@@ -28,7 +28,12 @@ SILENT_MS = 30_000
 
 @runtime_checkable
 class Gated(Protocol):
-    """What a channel's owner does for sinks beside interfaces.Channel. Blocks for a call."""
+    """What a channel's owner does for sinks beside interfaces.Channel. Blocks for a call.
+
+    `near`: it is in this process, so a call never waits for another one.
+    """
+
+    near: bool
 
     def sink_failed(self, sink: str) -> bool:
         """The store of a sink failed; whether others of its group may take its rows."""

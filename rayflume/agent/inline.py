@@ -35,6 +35,8 @@ def parts_inline(plan: AgentPlan) -> dict[Key, PartPlan]:
 class LocalChannel(RemoteChannel):
     """A channel of this process by its name: what opens it anew is found by who had it before."""
 
+    near = True
+
     def __init__(self, name: str, parts: Mapping[Key, Part]) -> None:
         self._name = name
         self._parts = parts

@@ -18,7 +18,7 @@ from rayflume.interfaces import Storage
 from rayflume.lake import storage_for, storage_type
 from rayflume.maintenance.compact import Compacted, Compactor, candidates
 from rayflume.maintenance.footers import read_footers
-from rayflume.maintenance.inspect import Report, inspect, worth_reading
+from rayflume.maintenance.inspect import Report, inspect, no_parquet, worth_reading
 from rayflume.maintenance.plan import CompactOptions
 from rayflume.metrics import Metrics
 from rayflume.table import Compacted as TableCompacted
@@ -123,4 +123,6 @@ def report(lake: LakePlace) -> Report:
     with closing(lake.open()) as storage:
         sizes = storage.sizes("")
         wanted = {path: sizes[path] for path in worth_reading(sizes)}
-        return inspect(read_footers(storage, wanted))
+        found = inspect(read_footers(storage, wanted))
+        found.others = no_parquet(sizes)
+        return found

@@ -26,6 +26,9 @@ class RemoteChannel:
     the other process, raises what it raises there, and ChannelClosed when no answer comes.
     """
 
+    near: bool = False
+    """See gate.Gated."""
+
     def _call(self, method: str, *args: Any, wait_ms: int = 0) -> Any:  # noqa: ANN401
         raise NotImplementedError
 

@@ -75,6 +75,16 @@ class SinkRunner(Runner):
             with suppress(Retry):
                 self._channel.wake(self._lane.holder)
 
+    def stop(self, wait_s: float = 10.0) -> None:
+        """As every part; a take that waits in a channel of this process ends at once. To ask one of
+        another process for that could take longer than the take.
+        """
+        self._stopping.set()
+        if isinstance(self._channel, Gated) and self._channel.near:
+            with suppress(Retry):
+                self._channel.wake(self._lane.holder)
+        super().stop(wait_s)
+
     def _run(self) -> None:
         if not self._up(self._open):
             return

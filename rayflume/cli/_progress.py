@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rayflume.cli._output import complain, console, interactive, printable
+from rayflume.cli._output import complain, console, interactive, printable, say
 from rayflume.cli._output import table as plain_table
 from rayflume.clock import SystemClock
 from rayflume.units import format_bytes
@@ -158,7 +158,9 @@ def duration(ms: int) -> str:
 
 
 def summary(figures: AgentFigures) -> None:
-    """The short table at the end. MB are millions of bytes read."""
+    """What became dead letters, and the short table at the end. MB are millions of bytes read."""
+    for text in dead_letters(figures):
+        say(text, "yellow")
     seconds = figures.elapsed_ms / 1000
     megabytes = figures.bytes_in / 1e6
     speed = megabytes / seconds if seconds else 0.0
@@ -176,6 +178,22 @@ def summary(figures: AgentFigures) -> None:
     if not figures.filtered:
         del cells["filtered"]
     plain_table(list(cells), [list(cells.values())])
+
+
+def dead_letters(figures: AgentFigures) -> Iterator[str]:
+    """What became dead letters: how many rows, where, why the first, and what to do; two lines for
+    each sink that has any.
+    """
+    for dead in figures.dead_letters():
+        place = f", in {dead.path}" if dead.path else ""
+        why = f"; the first because {dead.first_reason}" if dead.first_reason else ""
+        rows = f"{dead.rows:,} row{'s' if dead.rows != 1 else ''}"
+        yield printable(f"{rows} went to the dead letters of the sink {dead.sink}{place}{why}")
+        if dead.path:
+            yield printable(
+                "each has its reason there; mend the cause, then deliver them with "
+                f"`rayflume replay {dead.path} --config CONF --sink {dead.sink}`"
+            )
 
 
 class StderrLog(logging.Handler):

@@ -9,6 +9,7 @@ import typer
 from rayflume.cli._lake import ConfigFile, LakePath, SinkName, StorageOptions, chosen_lake
 from rayflume.cli._output import complain, printable, say, say_json, table
 from rayflume.cli.validate import AsJson
+from rayflume.naming import DEAD_LETTERS
 from rayflume.units import format_bytes
 
 if TYPE_CHECKING:
@@ -52,9 +53,12 @@ def inspect(
     from rayflume.agent.lean import spare_pandas
 
     spare_pandas()
-    found = report(chosen_lake(path, storage, config, sink))
+    lake = chosen_lake(path, storage, config, sink)
+    found = report(lake)
     if as_json:
         say_json(_as_object(found))
+    elif not found.partitions and found.proven:
+        _show_empty(found, lake.path)
     else:
         _show(found)
     if not found.proven:
@@ -85,6 +89,27 @@ def _show(found: Report) -> None:
         f"{found.dead.rows:,} dead letters"
     )
     say(_verdict(found))
+
+
+def _show_empty(found: Report, lake: str) -> None:
+    """What is there instead of rows, and what to do."""
+    count = len(found.others)
+    others = f"{count:,} other files, such as " if count > 1 else "1 other file, "
+    there = f"{others}{found.others[0]}" if found.others else "nothing else either"
+    if found.dead.rows:
+        place = f"{lake.rstrip('/')}/{DEAD_LETTERS}"
+        say(printable(f"no row is in {lake}: all {found.dead.rows:,} are dead letters, in {place}"))
+        say(printable(
+            "each has its reason there; mend the cause, then `rayflume replay "
+            f"{lake} --config CONF` delivers them"
+        ))  # fmt: skip
+        return
+    say(printable(f"no Parquet file is in {lake}; there is {there}"))
+    say(
+        "a sink publishes its first files at the end of its first delivery (`roll.age`, 5 minutes "
+        "if nothing is said), until then `rayflume status` shows the rows as backlog; if that has "
+        "passed, compare this path with the sink's: --config CONF takes it from there"
+    )
 
 
 def _show_journal(journal: JournalRows) -> None:
@@ -159,6 +184,7 @@ def _as_object(found: Report) -> dict[str, object]:
         "journals": [_journal_object(journal) for journal in found.journals],
         "streams": found.streams,
         "foreign": found.foreign,
+        "others": len(found.others),
         "damaged": [{"path": path, "problem": problem} for path, problem in found.damaged],
     }
 

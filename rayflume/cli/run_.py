@@ -96,7 +96,8 @@ def run(
     """Run an agent here until it has ended or Ctrl-C is pressed.
 
     The first Ctrl-C (or SIGTERM) stops reading and delivers what is in the channels, the second
-    stops at once; nothing is lost either way. Exit code 1 when a part failed. With --watch a
+    stops at once; nothing is lost either way. Exit code 1 when a part failed, and with
+    --until-drained when rows were read and all of them became dead letters. With --watch a
     changed file is checked and applied as `rayflume apply` does; a bad one is refused, and the plan
     before goes on.
 
@@ -124,9 +125,12 @@ def run(
         if inline:
             from rayflume.agent.inline import InlineAgent
 
-            followed(InlineAgent(plan, until_drained=until_drained).start(), grace_ms, reload)
+            inline_agent = InlineAgent(plan, until_drained=until_drained).start()
+            figures = followed(inline_agent, grace_ms, reload)
         else:
-            _on_ray(plan, address, (until_drained, new_journal), (grace_ms, reload))
+            figures = _on_ray(plan, address, (until_drained, new_journal), (grace_ms, reload))
+    if until_drained:
+        refuse_all_dead(figures)
 
 
 def _on_ray(
@@ -134,7 +138,7 @@ def _on_ray(
     address: str | None,
     wanted: tuple[bool, bool],
     following: tuple[int, Watched | None],
-) -> None:
+) -> AgentFigures:
     from rayflume.agent.plan_store import Record
 
     where = f"connecting to Ray at {address}" if address else "starting Ray on this machine"
@@ -152,7 +156,7 @@ def _on_ray(
         record = Record(plan, until_drained=wanted[0], new_journal=wanted[1])
         running = cluster.start_agent(record, detached=False)
         try:
-            followed(running, *following)
+            return followed(running, *following)
         finally:
             running.close()
     finally:
@@ -207,6 +211,15 @@ def ended(figures: AgentFigures) -> None:
     summary(figures)
     if state not in ("drained", "stopped"):
         complain([f"the agent {figures.agent} failed{f': {failed}' if failed else ''}"])
+        raise typer.Exit(1)
+
+
+def refuse_all_dead(figures: AgentFigures) -> None:
+    """Raises Exit(1) when rows were read and all of them are dead letters: what was asked for has
+    not been done, and a script must notice.
+    """
+    if figures.all_dead:
+        complain([f"no row was delivered: all {figures.dead:,} are dead letters"])
         raise typer.Exit(1)
 
 

@@ -11,7 +11,7 @@ import typer
 
 from rayflume.cli._cluster import Address, connected, running
 from rayflume.cli._output import console, interactive, printable, say, say_json, table
-from rayflume.cli._progress import COLUMNS, grid, line, part_cells
+from rayflume.cli._progress import COLUMNS, dead_letters, grid, line, part_cells
 from rayflume.cli.validate import AsJson
 from rayflume.units import format_bytes
 
@@ -135,6 +135,8 @@ def _table(figures: AgentFigures, *, brief: bool) -> None:
         table([*COLUMNS, *more], rows)
     for text in watermarks(figures.status):
         say(text)
+    for text in dead_letters(figures):
+        say(text, "yellow")
     for part in figures.parts:
         if part.last_error:
             say(f"{part.kind} {part.name}/{part.replica}: {printable(part.last_error)}", "red")

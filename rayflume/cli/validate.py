@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rayflume.cli._conf import FlumeOptions, flume_file, for_flume, refuse_for_yaml
-from rayflume.cli._output import LEVEL_STYLES, say, say_json, table
+from rayflume.cli._output import LEVEL_STYLES, printable, say, say_json, table
 from rayflume.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ class Wanted:
 
 def plan_as_json(plan: AgentPlan, paths: list[PathGuarantee]) -> dict[str, object]:
     """A plan that is right, and what it promises."""
+    from rayflume.config import expected_files
+
     keys = ("source", "channel", "sink", "level", "reason")
     return {
         "ok": True,
@@ -101,11 +103,14 @@ def plan_as_json(plan: AgentPlan, paths: list[PathGuarantee]) -> dict[str, objec
             {"name": p.name, "kind": p.kind, "type": p.type, "line": p.line} for p in plan.parts()
         ],
         "guarantees": [{key: str(getattr(path, key)) for key in keys} for path in paths],
+        "files": expected_files(plan),
     }
 
 
 def show(plan: AgentPlan, paths: list[PathGuarantee], *, whole: bool = True) -> None:
     """Print the parts of a plan and what it promises. Not `whole`: without parts of its file."""
+    from rayflume.config import expected_files
+
     if whole:
         say(f"OK: {plan.file} is a valid configuration of the agent {plan.agent}", "bold green")
     else:
@@ -122,6 +127,11 @@ def show(plan: AgentPlan, paths: list[PathGuarantee], *, whole: bool = True) -> 
         [[f"{p.source} > {p.channel} > {p.sink}", words(p.level), p.reason] for p in paths],
         {words(level): style for level, style in LEVEL_STYLES.items()},
     )
+    files = expected_files(plan)
+    if files:
+        say("")
+    for sink, sentence in files.items():
+        say(printable(f"files of {sink}: {sentence}"))
 
 
 def words(level: str) -> str:

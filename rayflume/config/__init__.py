@@ -9,6 +9,7 @@ fields.py       what a part's class declares
 environment.py  `${NAME}` in strings
 guarantee.py    what the plan promises, path by path
 monitoring.py   where an agent's metrics are served
+files.py        what can be said of its files
 host.py         what can be known on this host before anything starts
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from rayflume.config.check import load, plan_of
 from rayflume.config.environment import resolve
+from rayflume.config.files import expected_files
 from rayflume.config.guarantee import Level, PathGuarantee, guarantees
 from rayflume.config.host import check_host
 from rayflume.config.monitoring import Monitoring
@@ -32,6 +34,7 @@ __all__ = [
     "Placement",
     "check_host",
     "component_of",
+    "expected_files",
     "guarantees",
     "load",
     "plan_of",

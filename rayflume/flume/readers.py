@@ -11,6 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from rayflume.charsets import codec_of
+from rayflume.regexes import JavaRegex
+
 if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
 
@@ -18,13 +21,16 @@ Reader = Callable[[str], "Json"]
 
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?[dDfF]?")
-_LONG = 2**63
+_INT, _LONG = 2**31, 2**63
+_PORT_MAX = 65_535
 _MILLIS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000))
 _BYTES = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
 
 def text(value: str) -> Json:
-    """As it stands. The only reader through which a reference to the environment stays one."""
+    """As it stands. A value that a reader leaves as it is keeps its references to the environment,
+    so that no secret is in a plan.
+    """
     return value
 
 
@@ -33,6 +39,32 @@ def whole(value: str) -> int:
     if not _WHOLE.fullmatch(value) or not -_LONG <= int(value[:40]) < _LONG or len(value) > 40:
         raise ValueError(f"{value!r} is not a whole number")
     return int(value)
+
+
+def integer(value: str) -> int:
+    """A whole number that Java's int holds; of a larger one Flume drops the part. Raises
+    ValueError.
+    """
+    found = whole(value)
+    if not -_INT <= found < _INT:
+        raise ValueError(f"{value!r} is too large: numbers end at {_INT - 1}")
+    return found
+
+
+def positive(value: str) -> int:
+    """A number of 1 or more. Raises ValueError for what Flume does not take either."""
+    found = integer(value)
+    if found < 1:
+        raise ValueError(f"{value!r} is not positive")
+    return found
+
+
+def port(value: str) -> int:
+    """A port. Raises ValueError for one that nobody can open; Flume tries it for ever."""
+    found = whole(value)
+    if not 0 <= found <= _PORT_MAX:
+        raise ValueError(f"{value!r} is no port: ports are 0 to {_PORT_MAX}")
+    return found
 
 
 def number(value: str) -> Json:
@@ -57,6 +89,16 @@ def words(value: str) -> Json:
     return list(value.split())
 
 
+def single_blanks(value: str) -> Json:
+    """A list that Flume splits at each blank, so that two side by side have a nameless item between
+    them, and a tab is part of a name. Raises ValueError for both, as Flume does.
+    """
+    names = value.split(" ")
+    if any(name != "".join(name.split()) or not name for name in names):
+        raise ValueError("names are parted by exactly one blank, for Flume finds no channel else")
+    return list(names)
+
+
 def commas(value: str) -> Json:
     """A list, split at commas; blanks around the items do not count."""
     return [item.strip() for item in value.split(",") if item.strip()]
@@ -72,6 +114,11 @@ def seconds(value: str) -> str:
     return _in_units(whole(value) * 1_000, _MILLIS, "ms")
 
 
+def positive_millis(value: str) -> str:
+    """A time in milliseconds that is not 0. Raises ValueError."""
+    return millis(str(positive(value)))
+
+
 def size(value: str) -> str:
     """A size in bytes -> the same with the largest binary unit that says it exactly."""
     return _in_units(whole(value), _BYTES, "B")
@@ -84,6 +131,18 @@ def _in_units(count: int, units: tuple[tuple[str, int], ...], smallest: str) -> 
         if count and count % factor == 0:
             return f"{count // factor}{unit}"
     return f"{count}{smallest}"
+
+
+def charset(value: str) -> str:
+    """A character set by its Java name. Raises ValueError for one that nobody knows."""
+    codec_of(value)
+    return value
+
+
+def pattern(value: str) -> str:
+    """A regular expression. Raises ValueError for what is none of Java's."""
+    JavaRegex.compile(value)
+    return value
 
 
 def one_of(choices: Mapping[str, Json]) -> Reader:

@@ -51,7 +51,8 @@ class AgentText:
     def listed(self, folder: str) -> list[str]:
         """The names of a section's list, without repetition. Sink groups are parted by blanks."""
         entry = self.lists.get(folder)
-        words = entry.value.split() if entry else []
+        words = entry.value.split(" " if folder == "sinkgroups" else None) if entry else []
+        words = [word for word in words if word]
         return list(dict.fromkeys(words))
 
     def section(self, folder: str, name: str) -> Section | None:

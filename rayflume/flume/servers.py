@@ -5,11 +5,12 @@ User guide: SSL/TLS support, and the `ssl` properties of each source.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rayflume.addresses import is_loopback
-from rayflume.flume.names import Finish, Prop, Remark, Severity
+from rayflume.flume.names import Finish, FlumePart, Prop, Remark, Severity
 from rayflume.flume.readers import flag, words
 
 if TYPE_CHECKING:
@@ -50,9 +51,22 @@ _ONLY_WITH_TLS = (
 _CONNECTIONS_MAX = 1_000
 
 
-def listens(option: str = "bind", *, connections: bool = True) -> Finish:
+@dataclass(frozen=True)
+class OpenSource:
+    """A source that takes events from anybody who reaches it. `tls`: encrypted."""
+
+    name: str
+    address: str
+    kind: FlumePart
+    tls: bool
+
+
+def listens(
+    option: str = "bind", *, connections: bool = True, certificates: bool = False
+) -> Finish:
     """The `finish` of a source that listens on the address in `option`, on every one if it is not
-    given. `connections`: it takes connections (TCP).
+    given. `connections`: it takes connections (TCP). `certificates`: TLS is not enough for
+    rayflume, clients must show who they are. That it is open to all is told by `open_to_all`.
     """
 
     def finish(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
@@ -69,13 +83,46 @@ def listens(option: str = "bind", *, connections: bool = True) -> Finish:
         if connections:
             # Flume has no limit for an address, and clients may come through one proxy.
             options["max_connections_per_address"] = _CONNECTIONS_MAX
-        if not with_tls and not is_loopback(str(address)):
+        known = options.get("client_certificates") == "required" or not certificates
+        if not (with_tls and known) and not is_loopback(str(address)):
             options["dangerously_allow_anonymous"] = True
-            yield Remark(
-                f"{address} can be reached from other hosts, in plain and by anybody, as in Flume;"
-                " use TLS, or bind 127.0.0.1",
-                Severity.WARNING,
-                option if option in given else "",
-            )
 
     return finish
+
+
+def address_of(options: Mapping[str, Json]) -> str:
+    """Where a source with these options is open to all, "" if it is not."""
+    if options.get("dangerously_allow_anonymous") is not True:
+        return ""
+    return str(options.get("bind", options.get("host", "0.0.0.0")))
+
+
+def open_to_all(sources: Sequence[OpenSource]) -> Iterator[tuple[OpenSource, str]]:
+    """A sentence for all sources that anybody may write to in plain, one for those with TLS, each
+    with the first of its sources. It names what a Flume file can do about it, and what only YAML
+    can.
+    """
+    for tls in (False, True):
+        found = [one for one in sources if one.tls is tls]
+        if not found:
+            continue
+        names = ", ".join(f"{one.name} on {one.address}" for one in found)
+        how = "by anybody" if tls else "in plain and by anybody"
+        advice = "; ".join(dict.fromkeys(_advice(one) for one in found))
+        verb = "can be reached" if len(found) == 1 else "can all be reached"
+        text = f"{names} {verb} from other hosts, {how}, as in Flume; bind 127.0.0.1, or {advice}"
+        yield found[0], text
+
+
+def _advice(one: OpenSource) -> str:
+    kind = one.kind
+    if kind.find("SslContextFactory.needClientAuth"):
+        first = "" if one.tls else "ssl = true with a keystore and "
+        return (
+            f"for {kind.name} {first}SslContextFactory.needClientAuth = true (or a token, in YAML)"
+        )
+    if kind.find("ssl"):
+        return f"for {kind.name} ssl = true with a keystore"
+    if kind.find("max-line-length"):
+        return f"for {kind.name} a certificate in YAML, for Flume's has no TLS"
+    return f"for {kind.name} ip_filter_rules in YAML, for UDP has no TLS"

@@ -16,7 +16,6 @@ from rayflume.flume.defaults import pruned
 from rayflume.flume.findings import Finding, Place
 from rayflume.flume.names import COMMON, FlumePart, Prop, Remark, Severity, Status
 from rayflume.flume.own import is_own, own_part, what_instead
-from rayflume.flume.readers import text as as_text
 from rayflume.flume.sections import meant, nearest_of
 from rayflume.flume.values import Value, literal
 
@@ -200,7 +199,7 @@ class _Reading:
         by_option[path] = name
         if read is None:
             return
-        _put(options, path, value.written if prop.read is as_text else _escaped(read))
+        _put(options, path, value.written if read == value.text else _escaped(read))
         self.told.places[*self.path, *path] = value.place
         if prop.why:
             self.told.tell(Severity.NOTE, full, prop.why, value)
@@ -295,8 +294,8 @@ class _Reading:
 
     def _list(self, prop: Prop, value: Value, inner: dict[str, Value]) -> list[Json]:
         items: list[Json] = []
-        listed = list(dict.fromkeys(value.text.split()))
-        for name in listed:
+        listed = value.text.split()
+        for name in listed:  # one that is there twice acts twice
             path = (*self.path, *prop.path({}), len(items))
             item = self._item(prop, name, value, inner, path)
             if item is not None:

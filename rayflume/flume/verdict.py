@@ -22,6 +22,8 @@ from rayflume.flume.findings import Finding, Place
 from rayflume.flume.groups import Group, group_of
 from rayflume.flume.names import FlumePart, Severity, Status
 from rayflume.flume.sections import KINDS, AgentText, Section, meant, nearest_of
+from rayflume.flume.servers import OpenSource, address_of, open_to_all
+from rayflume.flume.times import asks_for_time, is_timed
 from rayflume.flume.translate import KeyPath, Translation
 from rayflume.flume.values import Resolver, Surroundings, Value
 
@@ -88,6 +90,8 @@ class Verdict:
         self._had_channels = bool(self.kept["channels"])
         self._unconnected()
         self._unlisted()
+        self._untimed()
+        self._open_to_all()
         self._nothing_left()
 
     # -- lists of names ----------------------------------------------------------------------------
@@ -310,6 +314,44 @@ class Verdict:
             text = f"channels.{name} has neither source nor sink and is left out, as in Flume"
             key = f"{self.agent.name}.channels.{name}"
             self._tell(Severity.WARNING, key, text, channel.place)
+
+    def _untimed(self) -> None:
+        """Sinks whose path asks for a time, and sources whose events have none."""
+        for name, sink in self.kept["sinks"].items():
+            if sink.part.type != "hdfs" or not asks_for_time(sink.options):
+                continue
+            sources = [
+                one for one in self.kept["sources"].values() if sink.channels[0] in one.channels
+            ]
+            untimed = [
+                one.name for one in sources
+                if not is_timed(one.part.type, one.options.get("interceptors"))
+            ]  # fmt: skip
+            if sources and not untimed:
+                continue
+            whose = f" (nothing of {', '.join(untimed)} sets it)" if untimed else ""
+            text = (
+                f"events without a header `timestamp` in milliseconds{whose} go to the dead "
+                "letters, where Flume would try them for ever: add the interceptor timestamp, or "
+                "hdfs.useLocalTimeStamp = true"
+            )
+            place = sink.values["hdfs.path"].place
+            key = f"{self.agent.name}.sinks.{name}.hdfs.path"
+            self._tell(Severity.NOTE, key, text, place)
+
+    def _open_to_all(self) -> None:
+        """Sources that listen to other hosts, all of them in one sentence."""
+        sources = self.kept["sources"]
+        found = [
+            OpenSource(one.name, address_of(one.options), one.part, "ssl" in one.options)
+            for one in sources.values()
+            if address_of(one.options)
+        ]
+        for first, text in open_to_all(found):
+            kept = sources[first.name]
+            at = kept.values.get("bind") or kept.values.get("host")
+            key = at.key if at else f"{self.agent.name}.sources.{kept.name}"
+            self._tell(Severity.WARNING, key, text, at.place if at else kept.place)
 
     def _nothing_left(self) -> None:
         fatal = any(finding.fatal for finding in self.findings)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from rayflume.interfaces import RowRange
 from rayflume.maintenance.footers import STREAMS, Footer, journal_of
 from rayflume.maintenance.plan import partition_of
-from rayflume.naming import DEAD_LETTERS, delivery_of
+from rayflume.naming import DEAD_LETTERS, RESERVED, delivery_of
 from rayflume.ranges import joined
 
 LARGE_BYTES = 64_000_000
@@ -61,8 +61,8 @@ class JournalRows:
 @dataclass
 class Report:
     """All of a lake. `streams`: ranges of what was read of each source stream, as far as files tell
-    (they keep a bounded number). `foreign`: Parquet that rayflume did not write. `damaged`: path
-    and why.
+    (they keep a bounded number). `foreign`: Parquet that rayflume did not write. `others`: files
+    that are no Parquet, but for rayflume's own. `damaged`: path and why.
     """
 
     partitions: list[Partition] = field(default_factory=list)
@@ -70,6 +70,7 @@ class Report:
     journals: list[JournalRows] = field(default_factory=list)
     streams: dict[str, list[RowRange]] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     damaged: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -104,6 +105,15 @@ def worth_reading(paths: Iterable[str]) -> list[str]:
         if (path.endswith(".parquet") and not path.startswith(("_", ".")))
         or (path.startswith(f"{DEAD_LETTERS}/") and delivery_of(path) is not None)
     ]
+
+
+def no_parquet(paths: Iterable[str]) -> list[str]:
+    """Files that are neither Parquet nor rayflume's own."""
+    return [path for path in paths if not path.endswith(".parquet") and not _is_own(path)]
+
+
+def _is_own(path: str) -> bool:
+    return path.startswith(f"{RESERVED}/")
 
 
 def inspect(footers: Iterable[Footer]) -> Report:

@@ -50,7 +50,7 @@ class EventRoll(BaseModel):
 @dataclass(frozen=True)
 class Making:
     """How files of events are made and named. `codec`: of whole files. `buffer_bytes`: that all
-    open files may hold together.
+    open files may hold together. `lake`: its path, for people.
     """
 
     serializer: Serializer
@@ -60,6 +60,7 @@ class Making:
     local_time: bool = False
     buffer_bytes: int = 192 * MIB
     max_open_files: int = 5000
+    lake: str = ""
 
 
 def limits_of(roll: EventRoll, delivery_bytes: int, files: int = FILES_MAX) -> DeliveryLimits:
@@ -87,7 +88,7 @@ def event_lake(making: Making, roll: EventRoll, storage: Storage, context: Conte
         files=dead,
         roll=RollSettings(roll.rows, making.max_open_files, uploads_max()),
         budget=Budget(making.buffer_bytes, context.metrics),
-        limit=DeadLetterLimit(0),
+        limit=DeadLetterLimit(0, making.lake),
         serializer=making.serializer,
         codec=making.codec,
         roll_bytes=roll.bytes,

@@ -14,6 +14,7 @@ from rayflume.batch import EventBatch
 from rayflume.component import Context
 from rayflume.errors import SinkParked
 from rayflume.interfaces import Decoded, Json, Manifest, RowRange, StagedFile, StagedWriter, Storage
+from rayflume.naming import DEAD_LETTERS
 from rayflume.sinks._budget import Budget
 from rayflume.sinks._complete import Noting
 from rayflume.sinks._figures import PartitionFigures
@@ -166,18 +167,22 @@ class Lake:
             metrics.set("EventTimeLagMs", max(0, clock.now_ms() - newest))
 
     def describe(self) -> dict[str, Json]:
-        """What was committed to each of the partitions that were written last."""
-        return {"partitions": self.figures.to_json(self.context.clock.monotonic_ms())}
+        """What was committed to each of the partitions that were written last; dead letters."""
+        partitions = self.figures.to_json(self.context.clock.monotonic_ms())
+        return {"partitions": partitions, "dead_letters": self.limit.to_json()}
 
 
 @dataclass
 class DeadLetterLimit:
     """Counts dead letters since the sink started, open deliveries included. Thread-safe.
 
-    `rows`: the limit, 0 for none.
+    `rows`: the limit, 0 for none. `lake`: the path of the lake they are in, for people.
     """
 
     rows: int
+    lake: str = ""
+    first_reason: str | None = None
+    """Why the first of them is one; None while there is none."""
     _published: int = 0
     _open: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -193,6 +198,16 @@ class DeadLetterLimit:
                 f"dead_letter_limit: {self.rows}; their rows are kept: mend the schema or the "
                 "input, or raise the limit, and start the sink again"
             )
+
+    def because(self, reason: str) -> None:
+        """A row becomes a dead letter."""
+        if self.first_reason is None:
+            self.first_reason = reason
+
+    def to_json(self) -> dict[str, Json]:
+        """Where they are, and why the first of this life of the sink is one."""
+        path = f"{self.lake.rstrip('/')}/{DEAD_LETTERS}"
+        return {"path": path, "first_reason": self.first_reason}
 
     def published(self, delivery: str) -> None:
         with self._lock:

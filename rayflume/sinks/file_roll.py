@@ -12,7 +12,7 @@ from pydantic import field_validator
 from rayflume.component import LOCAL_PATH, Component, Context, component, lookup, nested, option
 from rayflume.errors import RayflumeError
 from rayflume.interfaces import Storage
-from rayflume.lake import storage_for, storage_type
+from rayflume.lake import shown_path, storage_for, storage_type
 from rayflume.naming import event_name
 from rayflume.serializer import Serializer
 from rayflume.sinks._bucket import Buckets
@@ -96,7 +96,8 @@ class FileRoll(Component):
     def over(self, storage: Storage, context: Context) -> LakeSink:
         """The sink on a storage that is given, whatever `directory` says."""
         serializer = cast("Serializer", self.serializer.build(context))
-        making = Making(serializer, Buckets(apart(serializer)), self._name)
+        place = shown_path(self.directory, context)
+        making = Making(serializer, Buckets(apart(serializer)), self._name, lake=place)
         limits = limits_of(self.roll, self.delivery_bytes)
         return LakeSink(event_lake(making, self.roll, storage, context), limits)
 

@@ -12,8 +12,9 @@ from pydantic import BeforeValidator, field_validator, model_validator
 
 from rayflume.component import LOCAL_PATH, Component, Context, component, lookup, nested, option
 from rayflume.errors import RayflumeError
+from rayflume.escapes import uses_time
 from rayflume.interfaces import DeliveryLimits, Storage
-from rayflume.lake import storage_for, storage_type
+from rayflume.lake import shown_path, storage_for, storage_type
 from rayflume.naming import event_name
 from rayflume.serializer import Serializer
 from rayflume.sinks._bucket import Buckets, Rounding
@@ -28,6 +29,7 @@ from rayflume.sinks._events import (
     limits_of,
     splitter_of,
 )
+from rayflume.sinks._expected import expected
 from rayflume.sinks._path import TAIL_BYTES_MAX, Escaped, split_base
 from rayflume.sinks._sequence_file import SequenceSerializer
 from rayflume.sinks._sink import LakeSink, refusals
@@ -212,8 +214,15 @@ class Hdfs(Component):
             local_time=self.use_local_time_stamp,
             buffer_bytes=self.buffer_bytes,
             max_open_files=self.max_open_files,
+            lake=shown_path(self.lake_path, context),
         )
         return LakeSink(event_lake(making, self.roll, storage, context), self._limits())
+
+    def expected_files(self) -> str:
+        """How large they will be, in one sentence."""
+        by_header = bool(self._buckets(None).fields)
+        many = by_header or uses_time(f"{self.path}/{self.file_prefix}")
+        return expected(self.roll, self.delivery_bytes, many=many, first_full=not by_header)
 
     def _serializer(self, context: Context) -> Serializer:
         if self.file_type == "SequenceFile":

@@ -17,11 +17,12 @@ from rayflume.interfaces import (
     Manifest,
     Storage,
 )
-from rayflume.lake import storage_for
+from rayflume.lake import shown_path, storage_for
 from rayflume.sinks._bucket import Partitioning, Rounding
 from rayflume.sinks._budget import Budget
 from rayflume.sinks._complete import Complete, Noting
 from rayflume.sinks._encoding import Columns, Encoding, level_problem
+from rayflume.sinks._expected import expected
 from rayflume.sinks._files import FileSettings
 from rayflume.sinks._lake import DeadLetterLimit, RollSettings
 from rayflume.sinks._names import folded_twice
@@ -282,9 +283,13 @@ class Parquet(Component):
             files=files,
             roll=RollSettings(self.roll.rows, self.max_open_files, uploads_max(), fail),
             budget=Budget(self.buffer_bytes, context.metrics),
-            limit=DeadLetterLimit(self.dead_letter_limit),
+            limit=DeadLetterLimit(self.dead_letter_limit, shown_path(self.path, context)),
             noting=self._noting(context),
         )
+
+    def expected_files(self) -> str:
+        """How large they will be, in one sentence."""
+        return expected(self.roll, self.delivery_bytes, many=bool(self.partition_by))
 
     def _partition_names(self) -> tuple[str, ...]:
         return tuple(pattern.name for pattern in Partitioning(self.partition_by).patterns)

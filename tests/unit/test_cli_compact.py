@@ -94,6 +94,40 @@ def test_dead_letters_count_as_arrived(directory: Path, capsys: Captured) -> Non
     assert "10 dead letters" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("file", "there"),
+    [
+        ("", "there is nothing else either"),
+        ("x/a.csv", "there is 1 other file, x/a.csv"),
+        ("_rayflume/schema/1.json", "there is nothing else either"),
+    ],
+)
+def test_an_empty_lake_says_what_is_there_and_what_to_do(
+    file: str, there: str, tmp_path: Path, capsys: Captured
+) -> None:
+    if file:
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).write_text("{}")
+    assert run(["lake", "inspect", str(tmp_path)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"no Parquet file is in {tmp_path}; {there}"
+    assert "at the end of its first delivery" in second and "--config CONF" in second
+    assert run(["lake", "inspect", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["others"] == (file == "x/a.csv")
+
+
+def test_a_lake_of_dead_letters_alone_says_so(tmp_path: Path, capsys: Captured) -> None:
+    dead = tmp_path / dead_name(delivery_id("00000000000000aa", 1, 7), 0)
+    dead.parent.mkdir(parents=True)
+    with closing(opened(tmp_path)) as storage:
+        storage.check()
+        (tmp_path / put(storage, "", 7, table(0, 10))).rename(dead)
+    assert run(["lake", "inspect", str(tmp_path)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"no row is in {tmp_path}: all 10 are dead letters, in {dead.parent}"
+    assert f"`rayflume replay {tmp_path} --config CONF`" in second
+
+
 def test_damaged_files_are_named_and_exit_code_1(directory: Path, capsys: Captured) -> None:
     (directory / "dt=2" / "broken.parquet").write_bytes(b"PAR1 no more")
     assert run(["lake", "inspect", str(directory)]) == 1

@@ -74,6 +74,22 @@ def test_until_drained_ends_with_0_and_a_summary(tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout
 
 
+def test_a_run_whose_rows_all_became_dead_letters_is_1_and_says_where_and_why(
+    tmp_path: Path,
+) -> None:
+    options = ", path: lake, format: {type: json, schema: {a: int64}}"
+    conf = write(tmp_path, ", total_events: 3", options=options)
+    done = finished("run", conf, "--inline", "--until-drained")
+    assert done.returncode == 1
+    assert done.stderr == "rayflume: no row was delivered: all 3 are dead letters\n"
+    place = tmp_path / "lake/_rayflume/dead_letters"
+    assert f"3 rows went to the dead letters of the sink lake, in {place}; the first because" in (
+        done.stdout
+    )
+    assert last_table(done.stdout)["dead letters"] == 3
+    assert len(list(place.iterdir())) == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_delivers_what_was_read(tmp_path: Path, number: signal.Signals) -> None:
     running = process("run", write(tmp_path), "--inline")

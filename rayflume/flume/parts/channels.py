@@ -33,6 +33,19 @@ _NO_STORE = (
 _OF_STORE = "belongs to the JCEKS key store, which only Java reads; see `encryption.activeKey`"
 
 
+def _free(value: str) -> Json:
+    """Bytes that stay free; Flume's least is 1 MiB."""
+    return size(str(max(2**20, whole(value))))
+
+
+def _segment(value: str) -> Json:
+    """Bytes of a file of the journal, which has at least 1 MiB. Raises ValueError, as Flume."""
+    found = whole(value)
+    if found < 1:
+        raise ValueError(f"{value!r} is not positive")
+    return size(str(max(2**20, found)))
+
+
 def _journal(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
     """The directory of the journal, beside Flume's own files."""
     folders = commas(given.get("dataDirs", _DATA))
@@ -89,10 +102,10 @@ _FILES = (
         "maxFileSize",
         "1623195647",
         "max_file_size",
-        unless("1623195647", size),
+        unless("1623195647", _segment),
         why="Flume's default is not taken over: smaller segments give their room back sooner",
     ),
-    Prop("minimumRequiredSpace", "524288000", "minimum_required_space", size),
+    Prop("minimumRequiredSpace", "524288000", "minimum_required_space", _free),
     Prop("use-log-replay-v1", "false", why="there is one way to open a journal", severity=_NOTE),
     Prop("use-fast-replay", "false", why="there is one way to open a journal", severity=_NOTE),
     Prop("checkpointOnClose", "true", why=_NO_CHECKPOINT, severity=_NOTE),

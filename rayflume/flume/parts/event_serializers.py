@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rayflume.flume.names import FlumePart, Prop, Remark, Severity
-from rayflume.flume.readers import flag, one_of, size
+from rayflume.flume.readers import flag, integer, one_of, size
 
 if TYPE_CHECKING:
     from rayflume.interfaces import Json
 
+_SYNC_MIN, _SYNC_MAX = 32, 2**30
 _SERIALIZERS = "org.apache.flume.serialization."
 
 
@@ -34,8 +35,15 @@ def _finish_avro(options: dict[str, Json], given: Mapping[str, str]) -> Iterator
     )
 
 
+def _sync(value: str) -> Json:
+    """Bytes between the marks of an Avro file. Raises ValueError for what Avro does not take."""
+    if not _SYNC_MIN <= integer(value) <= _SYNC_MAX:
+        raise ValueError(f"{value!r} is out of range: Avro takes {_SYNC_MIN} to {_SYNC_MAX}")
+    return size(value)
+
+
 _AVRO_FILE = (
-    Prop("syncIntervalBytes", "2048000", "sync_interval_bytes", size),
+    Prop("syncIntervalBytes", "2048000", "sync_interval_bytes", _sync),
     Prop(
         "compressionCodec",
         "null",

@@ -11,7 +11,17 @@ from xml.etree import ElementTree
 
 from rayflume.escapes import uses_time, without_unknown
 from rayflume.flume.names import FlumePart, Prop, Remark, Severity
-from rayflume.flume.readers import flag, millis, one_of, seconds, size, text, unless, whole
+from rayflume.flume.readers import (
+    flag,
+    integer,
+    millis,
+    one_of,
+    seconds,
+    size,
+    text,
+    unless,
+    whole,
+)
 from rayflume.flume.zones import known, zone
 
 if TYPE_CHECKING:
@@ -60,6 +70,16 @@ def _not_below_0(value: str) -> str:
 
 def _count(value: str) -> Json:
     return whole(_not_below_0(value))
+
+
+def _open_files(value: str) -> Json:
+    """Without a positive number Flume closes each file as soon as the next one opens."""
+    return max(1, integer(value))
+
+
+def _call(value: str) -> Json:
+    """0 and less: no end of a call. Here every call has one, the default."""
+    return None if whole(value) <= 0 else millis(value)
 
 
 def _seconds(value: str) -> Json:
@@ -128,14 +148,6 @@ def _times(options: dict[str, Json], given: Mapping[str, str]) -> Iterator[Remar
             f"{asked!r} is no time zone: Java takes GMT, and so does rayflume; write a name such "
             "as Europe/Oslo",
             name="hdfs.timeZone",
-        )
-    if not options.get("use_local_time_stamp"):
-        yield Remark(
-            "events without a header `timestamp` in milliseconds go to the dead letters, where "
-            "Flume would try them for ever: add the interceptor timestamp, or "
-            "hdfs.useLocalTimeStamp = true",
-            Severity.NOTE,
-            "hdfs.path",
         )
 
 
@@ -284,7 +296,7 @@ _HDFS = (
         "file_type",
         one_of({name: name for name in _FILE_TYPES}),
     ),
-    Prop("hdfs.maxOpenFiles", "5000", "max_open_files", whole),
+    Prop("hdfs.maxOpenFiles", "5000", "max_open_files", _open_files),
     Prop(
         "hdfs.minBlockReplicas",
         severity=Severity.NOTE,
@@ -328,7 +340,7 @@ _HDFS = (
         severity=Severity.NOTE,
         why="what fails is tried again with growing pauses; remove it",
     ),
-    Prop("hdfs.callTimeout", "30000", "storage.call_timeout", millis),
+    Prop("hdfs.callTimeout", "30000", "storage.call_timeout", _call),
     Prop(
         "hdfs.useRawLocalFileSystem",
         "false",

@@ -12,10 +12,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from rayflume.charsets import codec_of
 from rayflume.flume.names import FlumePart, Prop, Remark, Severity
-from rayflume.flume.readers import flag, millis, one_of, size, whole, words
-from rayflume.regexes import JavaRegex
+from rayflume.flume.readers import (
+    charset,
+    flag,
+    integer,
+    millis,
+    one_of,
+    pattern,
+    positive,
+    size,
+    whole,
+    words,
+)
 
 if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
@@ -27,19 +36,12 @@ _BACKOFF_WHY = (
 )
 _LONG_MAX = str(2**63 - 1)
 _BLOB_BYTES_MAX = 512 * 2**20
+_BATCH_ROWS_MAX = 10_000_000
 
 
 def _own_batch_size(options: dict[str, Json], given: Mapping[str, str]) -> None:
     if "batchSize" not in given:
         options.pop("batch_size", None)
-
-
-def _positive(value: str) -> int:
-    """A batch size. Raises ValueError for what Flume does not take either."""
-    number = whole(value)
-    if number < 1:
-        raise ValueError(f"{value!r} is not positive")
-    return number
 
 
 def _bound(value: str) -> Json:
@@ -53,21 +55,9 @@ def _whatever_is_positive(value: str) -> int:
     return max(1, min(whole(value), 10**9))
 
 
-def _charset(value: str) -> str:
-    """Raises ValueError for a character set that nobody knows."""
-    codec_of(value)
-    return value
-
-
-def _pattern(value: str) -> str:
-    """Raises ValueError for what is no regular expression of Java's."""
-    JavaRegex.compile(value)
-    return value
-
-
 def _path_with_pattern(value: str) -> str:
     """A path whose last element is a pattern. Raises ValueError."""
-    _pattern(PurePosixPath(value).name)
+    pattern(PurePosixPath(value).name)
     return value
 
 
@@ -75,7 +65,7 @@ def _path_with_pattern(value: str) -> str:
 
 
 def _blob_bytes(value: str) -> int:
-    return min(whole(value), _BLOB_BYTES_MAX)
+    return min(positive(value), _BLOB_BYTES_MAX)
 
 
 def _spooldir(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
@@ -103,7 +93,7 @@ def _spooldir(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Re
     old = given.get("bufferMaxLineLength")
     if old is not None and "deserializer.maxLineLength" not in given:
         line = deserializer if isinstance(deserializer, dict) else {"type": "line"}
-        options["deserializer"] = {**line, "max_line_length": _positive(old)}
+        options["deserializer"] = {**line, "max_line_length": positive(old)}
 
 
 _SPOOLDIR = FlumePart(
@@ -124,8 +114,8 @@ _SPOOLDIR = FlumePart(
         Prop("fileHeaderKey", "file", "file_header_key"),
         Prop("basenameHeader", "false", "basename_header", flag),
         Prop("basenameHeaderKey", "basename", "basename_header_key"),
-        Prop("includePattern", "^.*$", "include_pattern", _pattern),
-        Prop("ignorePattern", "^$", "ignore_pattern", _pattern),
+        Prop("includePattern", "^.*$", "include_pattern", pattern),
+        Prop("ignorePattern", "^$", "ignore_pattern", pattern),
         Prop(
             "trackerDir", ".flumespool", "tracker_dir",
             why="markers of finished files; a file that Flume was reading goes on where it stood, "
@@ -146,8 +136,8 @@ _SPOOLDIR = FlumePart(
             why="a source waits for room in the channel at most about a second between two tries, "
             "and loses nothing; remove it",
         ),
-        Prop("batchSize", "100", "batch_size", _positive),
-        Prop("inputCharset", "UTF-8", "input_charset", _charset),
+        Prop("batchSize", "100", "batch_size", positive),
+        Prop("inputCharset", "UTF-8", "input_charset", charset),
         Prop(
             "decodeErrorPolicy", "FAIL", "decode_error_policy",
             one_of({"FAIL": "fail", "REPLACE": "replace", "IGNORE": "ignore"}),
@@ -172,8 +162,8 @@ _DESERIALIZERS = (
         java_class="org.apache.flume.serialization.LineDeserializer$Builder",
         type="line",
         props=(
-            Prop("maxLineLength", "2048", "max_line_length", _positive),
-            Prop("outputCharset", "UTF-8", "output_charset", _charset),
+            Prop("maxLineLength", "2048", "max_line_length", positive),
+            Prop("outputCharset", "UTF-8", "output_charset", charset),
         ),
     ),
     FlumePart(
@@ -270,7 +260,7 @@ _TAILDIR = FlumePart(
             "writePosInterval", "3000", severity=_NOTE,
             why="positions are in the channel, with the rows, and never late; remove it",
         ),
-        Prop("batchSize", "100", "batch_size", _positive),
+        Prop("batchSize", "100", "batch_size", positive),
         Prop("maxBatchCount", _LONG_MAX, "max_batch_count", _whatever_is_positive),
         Prop("backoffSleepIncrement", "1000", severity=_NOTE, why=_BACKOFF_WHY),
         Prop("maxBackoffSleep", "5000", severity=_NOTE, why=_BACKOFF_WHY),
@@ -300,8 +290,21 @@ def _exec(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark
 
 
 def _counter(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
+    """A put of more than ten million rows is two."""
     _own_batch_size(options, given)
+    rows = options.get("batch_size")
+    if isinstance(rows, int):
+        options["batch_size"] = min(rows, _BATCH_ROWS_MAX)
     return ()
+
+
+def _row_bytes(value: str) -> Json:
+    return size(str(integer(value)))
+
+
+def _rate(value: str) -> int:
+    """Rows a second; without a positive number as many as go."""
+    return max(0, integer(value))
 
 
 _EXEC = FlumePart(
@@ -317,9 +320,9 @@ _EXEC = FlumePart(
         Prop("restartThrottle", "10000", "restart_throttle", millis),
         Prop("restart", "false", "restart", flag),
         Prop("logStdErr", "false", "log_std_err", flag),
-        Prop("batchSize", "20", "batch_size", _positive),
+        Prop("batchSize", "20", "batch_size", positive),
         Prop("batchTimeout", "3000", "batch_timeout", millis),
-        Prop("charset", "UTF-8", "charset", _charset),
+        Prop("charset", "UTF-8", "charset", charset),
     ),
 )
 
@@ -331,7 +334,7 @@ _SEQ = FlumePart(
     batch="batchSize",
     finish=_counter,
     props=(
-        Prop("batchSize", "1", "batch_size", _positive),
+        Prop("batchSize", "1", "batch_size", positive),
         Prop("totalEvents", _LONG_MAX, "total_events", _bound),
         Prop("backoffSleepIncrement", "1000", severity=_NOTE, why=_BACKOFF_WHY),
         Prop("maxBackoffSleep", "5000", severity=_NOTE, why=_BACKOFF_WHY),
@@ -346,14 +349,14 @@ _STRESS = FlumePart(
     batch="batchSize",
     finish=_counter,
     props=(
-        Prop("size", "500", "size", size),
+        Prop("size", "500", "size", _row_bytes),
         Prop(
             "maxTotalEvents", "-1", "max_total_events", _bound,
             why="a row that finds no room is offered again, so none fails",
         ),
         Prop("maxSuccessfulEvents", "-1", "max_successful_events", _bound),
-        Prop("batchSize", "1", "batch_size", _positive),
-        Prop("maxEventsPerSecond", "0", "max_events_per_second", whole),
+        Prop("batchSize", "1", "batch_size", positive),
+        Prop("maxEventsPerSecond", "0", "max_events_per_second", _rate),
         Prop("backoffSleepIncrement", "1000", severity=_NOTE, why=_BACKOFF_WHY),
         Prop("maxBackoffSleep", "5000", severity=_NOTE, why=_BACKOFF_WHY),
     ),

@@ -7,20 +7,55 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from rayflume.flume.names import Finish, FlumePart, Prop, Remark, Severity
-from rayflume.flume.readers import commas, flag, millis, size, whole, words
+from rayflume.flume.readers import (
+    commas,
+    flag,
+    millis,
+    port,
+    positive,
+    positive_millis,
+    size,
+    text,
+    whole,
+    words,
+)
 from rayflume.flume.servers import SERVER_TLS, listens
 from rayflume.units import parse_bytes
 
 if TYPE_CHECKING:
     from rayflume.interfaces import Json
 
+_IDLE = "ServerConnector.idleTimeout"
 _JSON = "org.apache.flume.source.http.JSONHandler"
 _REQUEST_BYTES = "64MiB"
 _BLOB_REQUEST_BYTES = "1GiB"
 _PENDING_BYTES = 128 * 2**20
 _BLOB_BYTES, _BLOB_BYTES_MAX = 100_000_000, 2**30
+
+
+def _blob(value: str) -> Json:
+    return size(str(positive(value)))
+
+
+def _idle(value: str) -> Json:
+    """0 is no end in Jetty; here every connection has one (S4), so the default applies."""
+    return None if whole(value) <= 0 else millis(value)
+
+
+def _endpoint(value: str) -> Json:
+    """Raises ValueError for a URL to which nothing can be posted, without what is before the @."""
+    try:
+        url = urlsplit(value)
+        good = url.scheme.lower() in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        shown = re.sub(r"//[^/?#@]*@", "//...@", value)
+        raise ValueError(f"{shown!r} is no URL; write one such as http://host:8080/events")
+    return text(value)
 
 
 def _handler(name: str) -> Finish:
@@ -33,7 +68,7 @@ def _handler(name: str) -> Finish:
 
 def _server(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
     """Flume bounds a request by its heap alone; here by sizes that leave room for others."""
-    yield from listens()(options, given)
+    yield from listens(certificates=True)(options, given)
     if options.get("handler") == "blob":
         kept = min(parse_bytes(options.get("max_blob_length", _BLOB_BYTES)), _BLOB_BYTES_MAX)
         options["max_blob_length"] = f"{kept}B"
@@ -44,6 +79,9 @@ def _server(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Rema
         yield Remark(f"{text} is the limit", Severity.NOTE)
     options["max_request_bytes"] = options["max_record_bytes"] = request
     options["max_pending_bytes"] = f"{pending}B"
+    if "idle_timeout" not in options and _IDLE in given:
+        text = "a connection without end would hold its place for ever: the default applies"
+        yield Remark(text, Severity.WARNING, _IDLE)
     clients = options.get("client_certificates")
     if options.get("ssl") is not True:
         for name in ("client_certificates", "truststore", "truststore_password"):
@@ -85,7 +123,7 @@ PARTS = (
         java_class="org.apache.flume.source.http.HTTPSource",
         type="http",
         props=(
-            Prop("port", option="port", read=whole, required=True),
+            Prop("port", option="port", read=port, required=True),
             Prop("bind", "0.0.0.0", "bind"),
             Prop("handler", _JSON, nested="http_source_handler"),
             *SERVER_TLS,
@@ -106,7 +144,7 @@ PARTS = (
                 option="client_certificates",
                 read=lambda text: "optional" if flag(text) else "none",
             ),
-            Prop("ServerConnector.idleTimeout", option="idle_timeout", read=millis),
+            Prop(_IDLE, option="idle_timeout", read=_idle),
             Prop(
                 "QueuedThreadPool.*",
                 why=f"{_JETTY}: one event loop serves all connections; max_connections of the YAML "
@@ -140,7 +178,7 @@ PARTS = (
         kind="http_source_handler",
         types=(),
         java_class="org.apache.flume.sink.solr.morphline.BlobHandler",
-        props=(Prop("maxBlobLength", "100000000", "max_blob_length", size),),
+        props=(Prop("maxBlobLength", "100000000", "max_blob_length", _blob),),
         finish=_handler("blob"),
     ),
     FlumePart(
@@ -164,9 +202,9 @@ PARTS = (
         java_class="org.apache.flume.sink.http.HttpSink",
         type="http",
         props=(
-            Prop("endpoint", option="endpoint", required=True),
-            Prop("connectTimeout", "5000", "connect_timeout", millis),
-            Prop("requestTimeout", "5000", "request_timeout", millis),
+            Prop("endpoint", option="endpoint", read=_endpoint, required=True),
+            Prop("connectTimeout", "5000", "connect_timeout", positive_millis),
+            Prop("requestTimeout", "5000", "request_timeout", positive_millis),
             Prop("contentTypeHeader", "text/plain", "content_type_header"),
             Prop("acceptHeader", "text/plain", "accept_header"),
             Prop("defaultBackoff", "true", "default_backoff", flag),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rayflume.flume.names import FlumePart, Prop, Remark, Severity
-from rayflume.flume.readers import flag
+from rayflume.flume.readers import charset, flag, pattern
 from rayflume.regexes import JavaRegex
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ PARTS = (
                 severity=Severity.NOTE,
                 why="the names of fromList are parted by it once, when the file is read",
             ),
-            Prop("matching", option="matching"),
+            Prop("matching", option="matching", read=pattern),
         ),
         finish=_names_from_list,
     ),
@@ -129,9 +129,9 @@ PARTS = (
         java_class=f"{_PACKAGE}SearchAndReplaceInterceptor$Builder",
         type="search_replace",
         props=(
-            Prop("searchPattern", option="search_pattern", required=True),
+            Prop("searchPattern", option="search_pattern", read=pattern, required=True),
             Prop("replaceString", "", "replace_string"),
-            Prop("charset", "UTF-8", "charset"),
+            Prop("charset", "UTF-8", "charset", charset),
         ),
     ),
     FlumePart(
@@ -140,7 +140,7 @@ PARTS = (
         java_class=f"{_PACKAGE}RegexFilteringInterceptor$Builder",
         type="regex_filter",
         props=(
-            Prop("regex", ".*", "regex"),
+            Prop("regex", ".*", "regex", pattern),
             Prop("excludeEvents", "false", "exclude_events", flag),
         ),
     ),
@@ -150,7 +150,7 @@ PARTS = (
         java_class=f"{_PACKAGE}RegexExtractorInterceptor$Builder",
         type="regex_extractor",
         props=(
-            Prop("regex", option="regex", required=True),
+            Prop("regex", option="regex", read=pattern, required=True),
             Prop(
                 "serializers",
                 option="serializers",

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from rayflume.flume.names import FlumePart, Prop, Severity
-from rayflume.flume.readers import whole
+from rayflume.flume.readers import integer, whole
 
 
 def _count(value: str) -> int:
     """0 for what Flume takes for never."""
     return max(0, whole(value))
+
+
+def _shown(value: str) -> int:
+    """Bytes of a body that are shown, 64 KiB at most. Raises ValueError."""
+    found = integer(value)
+    if found < 0:
+        raise ValueError(f"{value!r} is negative")
+    return min(found, 2**16)
 
 
 PARTS = (
@@ -22,7 +30,8 @@ PARTS = (
                 "maxBytesToLog",
                 "16",
                 "max_bytes_to_log",
-                whole,
+                _shown,
+                lenient=True,
                 why="honoured; Flume 1.11 reads it but always shows 16",
             ),
         ),

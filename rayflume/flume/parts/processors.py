@@ -6,12 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rayflume.flume.names import FlumePart, Prop, Remark, Severity
-from rayflume.flume.readers import flag, millis, whole, words
+from rayflume.flume.readers import flag, integer, millis, words
 
 if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
 
-_PAUSE = Prop("maxTimeOut", "30000", "max_time_out", millis)
+
+def _pause(value: str) -> str:
+    """Milliseconds; below 0 there is no pause."""
+    return millis(str(max(0, integer(value))))
+
+
+_PAUSE = Prop("maxTimeOut", "30000", "max_time_out", _pause)
 
 
 def _priorities(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
@@ -56,8 +62,8 @@ PARTS = (
         java_class="org.apache.flume.sink.FailoverSinkProcessor",
         type="failover",
         props=(
-            Prop("priority.<sink>", option="priority.<sink>", read=whole),
-            Prop("maxpenalty", "30000", "max_penalty", millis),
+            Prop("priority.<sink>", option="priority.<sink>", read=integer, lenient=True),
+            Prop("maxpenalty", "30000", "max_penalty", _pause, lenient=True),
         ),
         finish=_priorities,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rayflume.flume.names import FlumePart, Prop
-from rayflume.flume.readers import one_of, words
+from rayflume.flume.readers import one_of, single_blanks, words
 
 _PACKAGE = "org.apache.flume.channel."
 
@@ -22,12 +22,12 @@ PARTS = (
         type="multiplexing",
         props=(
             Prop("header", "flume.selector.header", "header"),
-            Prop("mapping.<value>", option="mapping.<value>", read=words),
-            Prop("default", option="default", read=words),
+            Prop("mapping.<value>", option="mapping.<value>", read=single_blanks),
+            Prop("default", option="default", read=single_blanks),
             Prop(
                 "optional.<value>",
                 option="optional.<value>",
-                read=words,
+                read=single_blanks,
                 why="a channel that another value requires does not miss rows of this one either",
             ),
         ),

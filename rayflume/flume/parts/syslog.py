@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rayflume.flume.names import FlumePart, Prop, Remark, Severity
-from rayflume.flume.readers import whole
+from rayflume.flume.readers import charset, integer, pattern, port, positive
 from rayflume.flume.servers import SERVER_TLS, listens
 
 if TYPE_CHECKING:
@@ -25,7 +25,15 @@ def _kept(value: str) -> Json:
 
 
 def _ports(value: str) -> Json:
-    return [whole(port) for port in value.split()]
+    return [port(one) for one in value.split()]
+
+
+def _event_size(value: str) -> int:
+    """Flume's parser takes at least 10 bytes. Raises ValueError for what it cannot begin with."""
+    found = integer(value)
+    if found < 0:
+        raise ValueError(f"{value!r} is negative")
+    return max(found, 10)
 
 
 _SENDERS = (
@@ -33,10 +41,10 @@ _SENDERS = (
     Prop("clientIPHeader", option="client_ip_header"),
     Prop("clientHostnameHeader", option="client_hostname_header"),
 )
-_EVENT_SIZE = Prop("eventSize", "2500", "event_size", whole)
+_EVENT_SIZE = Prop("eventSize", "2500", "event_size", _event_size)
 _FORMAT = (
-    Prop("format.regex", option="format.regex"),
-    Prop("format.search", option="format.search"),
+    Prop("format.regex", option="format.regex", read=pattern),
+    Prop("format.search", option="format.search", read=pattern),
     Prop("format.replace", option="format.replace"),
     Prop("format.dateFormat", option="format.date_format"),
 )
@@ -100,7 +108,7 @@ PARTS = (
         type="syslogtcp",
         props=(
             Prop("host", option="host", required=True),
-            Prop("port", option="port", read=whole, required=True),
+            Prop("port", option="port", read=port, required=True),
             _EVENT_SIZE,
             *_SENDERS,
             *_FORMAT,
@@ -115,7 +123,7 @@ PARTS = (
         type="syslogudp",
         props=(
             Prop("host", option="host"),
-            Prop("port", option="port", read=whole, required=True),
+            Prop("port", option="port", read=port, required=True),
             *_SENDERS,
             *_FORMAT,
         ),
@@ -130,11 +138,11 @@ PARTS = (
         props=(
             Prop("host", option="host"),
             Prop("ports", option="ports", read=_ports, required=True),
-            _EVENT_SIZE,
+            Prop("eventSize", "2500", "event_size", positive),
             *_SENDERS,
             Prop("portHeader", option="port_header"),
-            Prop("charset.default", "UTF-8", "charset.default"),
-            Prop("charset.port.<port>", option="charset.port.<port>"),
+            Prop("charset.default", "UTF-8", "charset.default", charset),
+            Prop("charset.port.<port>", option="charset.port.<port>", read=charset),
             Prop(
                 "batchSize",
                 "100",

@@ -3,9 +3,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import typer
 
-from rayflume.agent.figures import RATE_WINDOW_MS, Meter
+from rayflume.agent.api import exact
+from rayflume.agent.figures import RATE_WINDOW_MS, DeadLetters, Meter
 from rayflume.agent.follow import outcome, sentence
+from rayflume.cli._progress import dead_letters
+from rayflume.cli.run_ import refuse_all_dead
 from rayflume.interfaces import Json
 
 
@@ -47,6 +51,52 @@ def test_totals_and_the_order_of_the_flow() -> None:
     assert (figures.rows_in, figures.filtered, figures.bytes_in) == (17, 4, 99)
     assert (figures.rows_delivered, figures.dead, figures.backlog) == (8, 2, 3)
     assert (figures.errors, figures.elapsed_ms) == (1, 2_000)
+
+
+def with_dead(part: dict[str, Any], reason: str | None) -> dict[str, Any]:
+    told = {"path": "/lake/_rayflume/dead_letters", "first_reason": reason}
+    return part | {"detail": {"dead_letters": told}}
+
+
+def test_dead_letters_are_told_by_sink_with_place_and_first_reason() -> None:
+    first = with_dead(sink(10, EventDeadLetterCount=2), None)
+    second = with_dead(sink(5, EventDeadLetterCount=1), "no number") | {"replica": 1}
+    other = part("k", "sink", EventDrainSuccessCount=9)
+    figures = Meter(0).read(status(first, second, other), 0)
+    assert not figures.all_dead
+    expected = DeadLetters("lake", 3, "/lake/_rayflume/dead_letters", "no number")
+    assert figures.dead_letters() == [expected]
+    place, advice = dead_letters(figures)
+    assert place == (
+        "3 rows went to the dead letters of the sink lake, in /lake/_rayflume/dead_letters; the "
+        "first because no number"
+    )
+    assert "`rayflume replay /lake/_rayflume/dead_letters --config CONF --sink lake`" in advice
+
+
+def test_dead_letters_of_an_earlier_life_are_counted_where_no_reason_is_known() -> None:
+    figures = Meter(0).read(status(sink(1, EventDeadLetterCount=1)), 0)
+    assert figures.all_dead
+    assert list(dead_letters(figures)) == ["1 row went to the dead letters of the sink lake"]
+    with pytest.raises(typer.Exit):
+        refuse_all_dead(figures)
+
+
+@pytest.mark.parametrize("metrics", [{}, {"EventDrainSuccessCount": 2, "EventDeadLetterCount": 1}])
+def test_a_run_that_delivered_something_or_had_nothing_to_deliver_is_no_failure(
+    metrics: dict[str, int],
+) -> None:
+    refuse_all_dead(Meter(0).read(status(part("lake", "sink") | {"metrics": dict(metrics)}), 0))
+
+
+def test_the_json_of_a_status_has_the_dead_letters_of_sinks_that_have_any() -> None:
+    shown = [with_dead(sink(3, EventDeadLetterCount=1), "no number"), with_dead(sink(3), None)]
+    found = exact(status(*shown))["components"]
+    assert isinstance(found, list)
+    path = "/lake/_rayflume/dead_letters"
+    dead = [one.get("dead_letters") for one in found if isinstance(one, dict)]
+    assert dead == [{"rows": 1, "path": path, "first_reason": "no number"}, None]
+    assert all("detail" not in one for one in found if isinstance(one, dict))
 
 
 def test_rates_are_those_of_the_last_seconds() -> None:

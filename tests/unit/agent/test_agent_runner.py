@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import random
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fakes import journaled, manual
+from fakes import context, journaled, manual
 
+from rayflume.agent.remote import RemoteChannel
 from rayflume.agent.runner import BACKOFF_MS, Runner
 from rayflume.agent.sink_runner import GATHER_BYTES, GATHER_MS, SinkRunner
+from rayflume.channels._journaled import JournaledChannel
 from rayflume.component import lookup
 from rayflume.delivery import Delivery
 from rayflume.errors import ChannelClosed, StorageUnavailable
 from rayflume.journal.disk import LocalDisk
 from rayflume.threads import SystemThreads
+
+
+class Waiting(RemoteChannel):
+    """A channel of this process whose takes wait for a minute, and which tells of each."""
+
+    def __init__(self, channel: JournaledChannel, near: bool = True) -> None:
+        self._channel = channel
+        self.near = near
+        self.taking = threading.Event()
+        self.woken: list[str] = []
+
+    def _call(self, method: str, *args: Any, wait_ms: int = 0) -> Any:
+        if method == "take":
+            holder, delivery, bytes_max, _, turn = args
+            self.taking.set()
+            return self._channel.take(holder, delivery, bytes_max, 60_000, turn)
+        if method == "wake":
+            self.woken.append(args[0])
+        return getattr(self._channel, method)(*args)
 
 
 class Noting(SystemThreads):
@@ -107,3 +130,22 @@ def test_after_a_small_take_more_is_waited_for_but_not_longer_than_the_delivery_
     clock.advance(GATHER_MS)
     runner._gather()
     assert [round(1000 * s) for s in threads.waited] == waited
+
+
+def test_an_idle_sink_of_this_process_stops_at_once(tmp_path: Path) -> None:
+    around = context(tmp_path)
+    channel = Waiting(journaled(LocalDisk(tmp_path / "wal"), around))
+    sink = lookup("sink", "null").model_validate({}).build(around)
+    runner = SinkRunner(channel, sink, around)
+    runner.start()
+    assert channel.taking.wait(10)
+    runner.stop()  # waits for the thread, but not for a minute
+    assert (runner.health.state, len(channel.woken)) == ("stopped", 1)
+
+
+def test_a_sink_does_not_ask_a_channel_of_another_process_to_let_it_stop(tmp_path: Path) -> None:
+    around = context(tmp_path)
+    channel = Waiting(journaled(LocalDisk(tmp_path / "wal"), around), near=False)
+    runner = SinkRunner(channel, lookup("sink", "null").model_validate({}).build(around), around)
+    runner.stop()
+    assert channel.woken == []

@@ -205,15 +205,6 @@ def test_kerberos_is_handed_to_the_storage_and_only_to_hdfs() -> None:
     assert sum("not on HDFS" in remark.text for remark in remarks) == 2
 
 
-def test_an_hour_needs_a_timestamp_and_that_is_said() -> None:
-    def told(**given: str) -> bool:
-        return any("dead letters" in remark.text for remark in hdfs(**given)[1])
-
-    assert told()
-    assert not told(useLocalTimeStamp="true")
-    assert not told(path="hdfs://nn/x")
-
-
 @pytest.mark.parametrize(
     ("java", "name"),
     [

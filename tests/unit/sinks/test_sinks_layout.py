@@ -373,6 +373,20 @@ def test_the_sink_tells_what_it_committed_where(tmp_path: Path) -> None:
     assert sink._lake.context.metrics.snapshot()["EventTimeLagMs"] == 0
 
 
+def test_the_sink_tells_where_its_dead_letters_are_and_why_the_first_is_one(
+    tmp_path: Path,
+) -> None:
+    sink = parquet(tmp_path, format=form(u="int64"))
+    path = f"{tmp_path / 'lake'}/_rayflume/dead_letters"
+    assert sink.describe()["dead_letters"] == {"path": path, "first_reason": None}
+    deliver(sink, [rows([{"u": 1}, {"u": "x"}, {"u": True}])], f"{DELIVERY}1")
+    told = sink.describe()["dead_letters"]
+    assert isinstance(told, dict) and "expected number, found string" in str(told["first_reason"])
+    [file] = Path(path).iterdir()
+    reasons = pq.read_table(pa.BufferReader(file.read_bytes())).column("reason").to_pylist()
+    assert reasons[0] == told["first_reason"]
+
+
 def test_files_with_many_row_groups_end_before_their_footers_fill_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from listeners import listening
 from pydantic import ValidationError
 
 from rayflume.batch import EventBatch
@@ -17,9 +18,12 @@ from rayflume.clock import ManualClock
 from rayflume.component import Component, Context, lookup
 from rayflume.errors import OptionError
 from rayflume.metrics import Metrics
+from rayflume.sources import _syslog_kernel
 from rayflume.sources._line_protocol import Peer, Received
 from rayflume.sources._syslog import STATUS, Rules
 from rayflume.sources._syslog_source import ClientHeaders, SyslogEvents, SyslogOptions
+from rayflume.sources._tcp_server import TcpSource
+from rayflume.sources._udp_server import UdpSource
 from rayflume.sources.multiport_syslogtcp import MultiportSyslogtcp
 from rayflume.sources.syslogtcp import Syslogtcp
 from rayflume.sources.syslogudp import Syslogudp
@@ -324,3 +328,44 @@ def test_s1_dangerous_addresses_are_possible(part: type[Component]) -> None:
     described = part.model_validate(options).build(context()).describe()
     assert described["bind"] == "0.0.0.0"
     assert described["ports"] == ([7, 8] if part is MultiportSyslogtcp else [7])
+
+
+# -- machine code ----------------------------------------------------------------------------------
+
+LISTENERS = ["syslogtcp", "syslogudp", "multiport_syslogtcp"]
+
+
+@pytest.mark.parametrize("type_name", LISTENERS)
+def test_machine_code_is_made_before_the_port_listens(
+    type_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+    prepare = SyslogEvents.prepare
+
+    def noted(self: SyslogEvents) -> None:
+        prepare(self)
+        steps.append("prepared")
+
+    monkeypatch.setattr(SyslogEvents, "prepare", noted)
+    monkeypatch.setattr(TcpSource, "start", lambda *_: steps.append("listens"))
+    monkeypatch.setattr(UdpSource, "start", lambda *_: steps.append("listens"))
+    port: dict[str, object] = {"ports": [514]} if type_name.startswith("multi") else {"port": 514}
+    source = lookup("source", type_name).model_validate(port).build(context())
+    source.start({}, lambda _: pytest.fail("nothing was sent"))
+    assert steps == ["prepared", "listens"]
+
+
+@pytest.mark.parametrize("type_name", LISTENERS)
+def test_the_first_message_waits_for_no_machine_code(type_name: str) -> None:
+    """What was compiled at the start is what arrays of the socket ask for."""
+    kernels = [_syslog_kernel.read_by_patterns, _syslog_kernel.read_by_hand]
+    with listening(type_name) as at:
+        made = [len(kernel.signatures) for kernel in kernels]  # type: ignore[attr-defined]
+        message = HEAD + b"a\n"
+        if type_name == "syslogudp":
+            at.send_datagrams(message)
+        else:
+            at.talk(message)
+        at.until_stored(1)
+        assert [len(kernel.signatures) for kernel in kernels] == made  # type: ignore[attr-defined]
+        assert sum(made) > 0
