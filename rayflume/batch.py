@@ -255,8 +255,9 @@ def body_bytes(body: pa.BinaryArray) -> int:
     """Bytes of the values of a binary array, without offsets; respects slices."""
     if len(body) == 0:
         return 0
-    offsets = body_offsets(body)
-    return int(offsets[-1] - offsets[0])
+    # Asked for each small request of a server: a view by numpy takes 3 µs, this one 0.4.
+    offsets = memoryview(body.buffers()[1]).cast("i")
+    return int(offsets[body.offset + len(body)] - offsets[body.offset])
 
 
 def body_offsets(body: pa.BinaryArray) -> npt.NDArray[np.int32]:

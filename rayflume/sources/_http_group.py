@@ -1,9 +1,10 @@
 """Many small requests, one put: while a put is in flight, requests collect; the next takes them.
 
-Rules: one put at a time, so the rows of a life are put in the order of its counter. A put that
-failed may have reached some of several required channels; then the counter's place is unknown, so
-its life ends and the next rows begin a new one. Keyed requests are streams of their own, and no
-two requests with one key are ever in one put.
+Rules: whenever requests wait, a put is in flight or the loop's next turn begins one. One put at a
+time, so the rows of a life are put in the order of its counter. A put that failed may have reached
+some of several required channels; then the counter's place is unknown, so its life ends and the
+next rows begin a new one. Keyed requests are streams of their own, and no two requests with one key
+are ever in one put.
 """
 
 from __future__ import annotations
@@ -121,7 +122,10 @@ class Group:
         if key is not None:
             self._keyed[key.stream] = waiting
         self._waiting.append(waiting)
-        self._pump()
+        if len(self._waiting) == 1:
+            # Those that were read together come in one turn of the loop: the first, put alone,
+            # would let the others wait for a whole put.
+            asyncio.get_running_loop().call_soon(self._pump)
         return await waiting.answer
 
     def holds_off(self) -> bool:

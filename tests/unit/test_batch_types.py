@@ -34,3 +34,11 @@ def test_bodies_of_another_type(body: pa.Array) -> None:
 def test_headers_of_another_type(header: pa.Array) -> None:
     with pytest.raises(TypeError, match=r"a header is a str or a pa\.Array of pa\.string\(\), not"):
         BATCH.with_header("n", header)
+
+
+def test_bytes_of_bodies_are_those_of_the_rows_that_a_slice_has() -> None:
+    batch = EventBatch.from_events([b"abc", None, b"", b"defg"])
+    assert batch.nbytes == 7
+    assert [batch.slice(start, 2).nbytes for start in range(3)] == [3, 0, 4]
+    assert batch.slice(4, 0).nbytes == 0
+    assert EventBatch.decode(batch.encode()).slice(3, 1).nbytes == 4

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 import time
 import tracemalloc
@@ -85,6 +86,15 @@ def test_flume_events_become_rows_and_headers() -> None:
     assert batch.header("b").to_pylist() == [None, None, None, "2"]
 
 
+def test_bodies_of_a_few_events_are_the_bytes_of_their_texts() -> None:
+    texts = ["", "žluť", "\U0001f600", "a\0b"]
+    data = json.dumps([{"headers": {}, "body": text} for text in texts]).encode()
+    batch = flume_events(data, "utf-8")
+    assert batch.body.type == pa.binary()
+    assert batch.body.to_pylist() == [text.encode() for text in texts]
+    assert batch.header_names() == []
+
+
 def test_an_empty_list_is_no_events() -> None:
     assert flume_events(b"[]", "utf-8").num_rows == 0
 
@@ -108,6 +118,7 @@ def test_bodies_keep_the_character_set_of_the_request_as_in_flume(charset: str) 
     [
         b"", b"null", b"{}", b"[1]", b"[[]]", b"[null]", b'{"body":"x"}', b"[{]", b'[{"body":[1]}]',
         b'[{"body":{}}]', b'[{"headers":[]}]', b'[{"headers":"x"}]', b'[{"headers":{"a":{}}}]',
+        b'[{"headers":""}]', b'[{"headers":false}]', b'[{"headers":{}},{"headers":[]}]', b"\n ",
         b"\xff", b'[{"body":"\\ud800"}]', b'[{"headers":{"\\ud800":"a"}}]',
         b'[{"headers":{"a":"\\udfff"}}]', b'[{"headers":{"\\ud800":"a"}},{"headers":{"b":"c"}}]',
         b'[{"headers":{"\\ud800":"a"}}]' + b" " * 10,
