@@ -13,6 +13,7 @@ from rayflume.config import AgentPlan
 from rayflume.config import load as load_yaml
 from rayflume.errors import ConfigError
 from rayflume.flume.build import AgentReading, built
+from rayflume.flume.defines import Asked, defined
 from rayflume.flume.findings import Finding, Place
 from rayflume.flume.grammar import is_flume, read_files
 from rayflume.flume.names import Severity
@@ -82,6 +83,8 @@ def read_flume(paths: Sequence[str | Path], around: Surroundings) -> FlumeFile:
     verdicts = [Verdict(agent, resolver, around) for agent in agents.values()]
     readings = {one.agent.name: built(one, around, resolver.exported) for one in verdicts}
     findings = [*text.findings, *findings, *duplicates(text.entries.values()), *resolver.findings]
+    asked = Asked(resolver.asked, {java for one in verdicts for java in one.tls.used})
+    findings += defined(around, asked, files[0])
     values = {entry.value for entry in text.entries.values()}
     findings += [
         Finding(Place(files[0]), Severity.WARNING, "", f"--map {java}: nothing is of that class")

@@ -35,7 +35,9 @@ _UNKNOWN_IN_SECRET = (
     "environment write ${env:NAME}"
 )
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ENV_RESOLVER = "org.apache.flume.node.EnvVarResolverProperties"
+BARE = "propertiesImplementation"
+BARE_RESOLVER = "org.apache.flume.node.EnvVarResolverProperties"
+"""Java's property, and its value, with which a bare `${NAME}` reads the environment."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,14 @@ def literal(text: str) -> str:
     return text.replace("${", "$${")
 
 
+def variable(name: str) -> str:
+    """A variable of the environment as the plan writes it."""
+    return f"${{{name}}}"
+
+
 def reference(name: str, value: str) -> Answer:
     """A variable of the environment, kept as such where the plan can say it."""
-    return value, f"${{{name}}}" if _ENV_NAME.fullmatch(name) else literal(value)
+    return value, variable(name) if _ENV_NAME.fullmatch(name) else literal(value)
 
 
 class Resolver:
@@ -89,11 +96,13 @@ class Resolver:
     def __init__(self, entries: Mapping[str, Entry], around: Surroundings) -> None:
         self._entries = entries
         self._around = around
-        self._bare = around.defines.get("propertiesImplementation") == _ENV_RESOLVER
+        self._bare = around.defines.get(BARE) == BARE_RESOLVER
         self._stack: list[str] = []
         self.findings: list[Finding] = []
         self.exported: dict[str, str] = {}
         """Variables that config filters have given values, which the plan refers to."""
+        self.asked: set[str] = set()
+        """Java's properties that `${sys:NAME}` has asked for."""
 
     def value(self, entry: Entry, filters: Filters | None = None) -> Value:
         """The value of an entry. Raises ConfigError: it grows beyond all bounds."""
@@ -114,6 +123,8 @@ class Resolver:
         """What stands for `${name}`."""
         prefix, colon, rest = name.partition(":")
         if colon and prefix in _PREFIXES:
+            if prefix == "sys":
+                self.asked.add(rest)
             found = _PREFIXES[prefix](rest, self._around)
             if found is None:
                 return None
