@@ -8,10 +8,11 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from rayflume.cli import _flume_ng as flume_ng
 from rayflume.cli._output import complain
 from rayflume.errors import ConfigError
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from rayflume.config import AgentPlan
     from rayflume.flume.read import FlumeFile
     from rayflume.flume.values import Surroundings
+
+
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+_LOG4J: Mapping[str, LogLevel] = {
+    "all": "debug", "trace": "debug", "debug": "debug", "info": "info", "warn": "warning",
+    "error": "error", "fatal": "critical", "off": "critical",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,15 @@ class FlumeOptions:
     allow_exec: tuple[str, ...] = ()
     map: tuple[str, ...] = ()
     strict: bool = False
+
+    def log_level(self) -> LogLevel | None:
+        """Of `-D flume.root.logger=LEVEL,console`; None without it, or when it names a log file."""
+        for given in self.define:
+            name, _, value = given.partition("=")
+            level, *appenders = (word.strip().lower() for word in value.split(","))
+            if name.strip() == "flume.root.logger" and "console" in appenders:
+                return _LOG4J.get(level)
+        return None
 
     def java_classes(self) -> dict[str, str]:
         """Of `--map`: Java class -> dotted name of the Python class. Raises ConfigError."""
@@ -55,7 +72,8 @@ _DECLARED: Mapping[str, Any] = {
         list[Path] | None,
         typer.Option(
             "--conf-file", "-f", metavar="FILE",
-            help="A further Flume file, merged into the first: its keys win. May be repeated.",
+            help="A further Flume file, merged into the first: its keys win. May be repeated, and "
+            "stand without CONF.",
         ),
     ],
     "define": Annotated[
@@ -91,29 +109,68 @@ _DECLARED: Mapping[str, Any] = {
 }  # fmt: skip
 
 
+_UsageError = typer.BadParameter.__mro__[1]  # typer brings its own click and does not export it
+
+
 def for_flume(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options for Flume's files; it gets them as its parameter `flume`."""
+    """Give a command the options for Flume's files; it gets them as its parameter `flume`.
+
+    Its `conf` may then be left out when `-f` names a file, as `flume-ng` has it.
+    """
     signature = inspect.signature(command, eval_str=True)
-    own = [one for one in signature.parameters.values() if one.name != "flume"]
+    own = [
+        one.replace(
+            kind=inspect.Parameter.KEYWORD_ONLY,
+            default=None if one.name == "conf" else one.default,
+        )
+        for one in signature.parameters.values()
+        if one.name != "flume"
+    ]
     more = [
         inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=False if name == "strict" else None,
             annotation=declared,
         )
-        for name, declared in _DECLARED.items()
+        for name, declared in {"ctx": typer.Context, **_DECLARED, **flume_ng.DECLARED}.items()
     ]  # fmt: skip
 
     @functools.wraps(command)
-    def called(**values: Any) -> None:  # noqa: ANN401 - whatever the command takes
+    def called(ctx: typer.Context, conf: Path | None = None, **values: Any) -> None:  # noqa: ANN401 - whatever the command takes
         given = {name: values.pop(name) for name in _DECLARED}
         strict = bool(given.pop("strict"))
         lists = {name: tuple(value or ()) for name, value in given.items()}
-        command(**values, flume=FlumeOptions(**lists, strict=strict))
+        files = _files(conf, {name: values.pop(name) for name in flume_ng.DECLARED}, lists, values)
+        if not files:
+            raise _UsageError("Missing argument 'CONF'", ctx)
+        lists["conf_file"] = tuple(files[1:])
+        command(**values, conf=files[0], flume=FlumeOptions(**lists, strict=strict))
 
     del called.__wrapped__  # or typer looks at the command itself
     called.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
     called.__annotations__ = {one.name: one.annotation for one in (*own, *more)}
     return called
+
+
+def _files(
+    conf: Path | None,
+    typed: Mapping[str, Any],
+    lists: Mapping[str, tuple[Any, ...]],
+    values: Mapping[str, Any],
+) -> list[Path]:
+    """All files of the configuration, the later wins. Says what of flume-ng's options does nothing.
+
+    Raises ConfigError for those that cannot be taken.
+    """
+    from rayflume.flume.grammar import is_flume
+
+    watch = bool(values.get("watch"))
+    flume_ng.refuse(typed, values.get("agent"), watch)
+    files = [] if conf is None else [conf]
+    files += [*flume_ng.files_of(typed["conf_uri"] or ()), *lists["conf_file"]]
+    complain(list(flume_ng.notes(typed, watch)))
+    if files and is_flume(files[0]):
+        complain(list(flume_ng.java_opts(os.environ)))
+    return files
 
 
 def plan_of(

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rayflume.cli._conf import FlumeOptions, for_flume, plan_of
+from rayflume.cli._conf import FlumeOptions, LogLevel, for_flume, plan_of
 from rayflume.cli._output import complain, interactive, say
 from rayflume.cli._progress import Progress, log_to_stderr, summary
 from rayflume.cli.validate import AgentName, Conf
@@ -50,11 +50,12 @@ Grace = Annotated[
         metavar="TIME", help="How long the first Ctrl-C or SIGTERM delivers what is read, as 60s."
     ),
 ]
-LogLevel = Annotated[
-    Literal["debug", "info", "warning", "error", "critical"],
+LogLevelOption = Annotated[
+    LogLevel | None,
     typer.Option(
         "--log-level",
-        help="Log lines on stderr from this level on; rows of a logger sink always.",
+        help="Log lines on stderr from this level on, by default critical; rows of a logger sink "
+        "always.",
     ),
 ]
 
@@ -89,7 +90,7 @@ def run(
         typer.Option("--watch", help="When the file changes, change the parts that differ."),
     ] = False,
     grace: Grace = "60s",
-    log_level: LogLevel = "critical",
+    log_level: LogLevelOption = None,
     *,
     flume: FlumeOptions,
 ) -> None:
@@ -119,7 +120,7 @@ def run(
     reload = Watched(conf, read, plan, here) if watch else None
     if inline or address is None:
         refuse_host(plan)
-    log_to_stderr(log_level)
+    log_to_stderr(log_level or flume.log_level() or "critical")
     with interrupting_sigterm():
         if inline:
             from rayflume.agent.inline import InlineAgent

@@ -19,7 +19,7 @@ MONITORS = ("http", "prometheus")
 """Types of Flume's monitoring that are served, both on one port."""
 LOGGER = "flume.root.logger"
 _OWN = {
-    LOGGER: "there is no log4j; with `console` its level is that of `rayflume run --log-level`",
+    LOGGER: "there is no log4j; LEVEL,console is what `rayflume run --log-level LEVEL` says",
     "flume.log.dir": "log lines go to stderr, and no log file is written; redirect stderr",
     "flume.log.file": "log lines go to stderr, and no log file is written; redirect stderr",
     "log4j.configuration": "there is no log4j; see `rayflume run --log-level`",
