@@ -178,10 +178,13 @@ def plan_of(
     agent: str | None,
     flume: FlumeOptions,
     environ: Mapping[str, str] | None = None,
+    *,
+    elsewhere: bool = False,
 ) -> AgentPlan:
     """The plan of an agent to be run. What Flume would drop is told on stderr, in one list.
 
-    Variables that config filters have answered are set in this process. Raises ConfigError.
+    Variables that config filters have answered are set in this process. `elsewhere`: the parts run
+    on a cluster, which has none of them. Raises ConfigError.
     """
     from rayflume.config import load
     from rayflume.flume.grammar import is_flume
@@ -191,10 +194,29 @@ def plan_of(
         refuse_for_yaml(flume)
         return load(conf, agent, environ, flume.java_classes())
     file = flume_file(conf, flume)
+    if elsewhere:
+        _refuse_secrets(file, flume)
     plan = plan_of_flume(file, agent, flume.strict)
     os.environ.update(file.exported)
     complain(dropped_lines(file, agent))
+    if elsewhere and (names := ", ".join(file.variables(agent))):
+        text = "answers of config filters are not given to a cluster, where Ray would show them"
+        complain([f"{text}: set {names} on every node before `ray start`"])
     return plan
+
+
+def _refuse_secrets(file: FlumeFile, flume: FlumeOptions) -> None:
+    """Ray keeps the command line of whoever connects, and shows it. Raises ConfigError."""
+    from rayflume.config.fields import names_secret
+
+    names = [given.partition("=")[0].strip() for given in flume.define]
+    secrets = [name for name in names if name in file.secrets or names_secret(name)]
+    if secrets:
+        raise ConfigError(
+            f"-D {', '.join(secrets)}: Ray keeps the command line, and whoever may use the cluster "
+            "reads it; set a variable on every node instead (FLUME_SSL_KEYSTORE_PASSWORD, or "
+            "${env:NAME} in the file)"
+        )
 
 
 def yaml_of(conf: Path, agent: str | None, flume: FlumeOptions) -> bytes:

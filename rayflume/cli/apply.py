@@ -43,7 +43,7 @@ def apply(
 
     Example:  rayflume apply conf/clickstream.yaml
     """
-    plan = plan_of(conf, agent, flume)
+    plan = plan_of(conf, agent, flume, elsewhere=True)
     with connected(address):
         found = running(plan.agent)
         _announce(plan)

@@ -114,7 +114,7 @@ def run(
 
         spare_pandas()
     grace_ms = grace_of(grace)
-    plan = plan_of(conf, agent, flume)
+    plan = plan_of(conf, agent, flume, elsewhere=address is not None)
     here = inline or address is None
     read = partial(plan_of, conf, plan.agent, flume)
     reload = Watched(conf, read, plan, here) if watch else None

@@ -58,7 +58,7 @@ def start(
     """
     from rayflume.agent.paths import refuse_relative
 
-    plan = plan_of(conf, agent, flume)
+    plan = plan_of(conf, agent, flume, elsewhere=True)
     refuse_relative(plan)
     with connected(address, plan.modules()):
         from rayflume.agent import cluster

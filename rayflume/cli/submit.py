@@ -81,7 +81,7 @@ def submit(
     from rayflume.agent.paths import refuse_relative
 
     grace_s = -(-grace_of(grace) // 1000)
-    plan = plan_of(conf, agent, flume, Elsewhere())
+    plan = plan_of(conf, agent, flume, Elsewhere(), elsewhere=True)
     refuse_relative(plan)
     client = _client(address)
     options = ["--grace", str(grace_s), "--agent", plan.agent]

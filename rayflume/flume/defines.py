@@ -29,22 +29,31 @@ _OWN = {
 _CUSTOM = "<custom class>"
 _TRUST = "FLUME_SSL_TRUSTSTORE_PATH", "javax.net.ssl.trustStore"
 _NOT_TAKEN = "no source with `ssl = true` takes it: there is none, or each says its own"
+_SECRET = (
+    "a secret on a command line is seen by all users of this host; set a variable of the "
+    "environment instead (FLUME_SSL_KEYSTORE_PASSWORD; ${env:NAME} in the file)"
+)
 _UNASKED = "nothing reads it: there is no Java here, and nothing in the file asks for `${{sys:{}}}`"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What of the properties has been read: by `${sys:NAME}`, and for TLS of sources."""
+    """What of the properties has been read: by `${sys:NAME}`, and for TLS of sources. `secrets`:
+    which of them must not show.
+    """
 
     names: Collection[str]
     tls: Collection[str]
+    secrets: Collection[str]
 
 
 def defined(around: Surroundings, asked: Asked, file: str) -> Iterator[Finding]:
     """A finding for each property that is not simply honoured. Values are never shown."""
     for name in around.defines:
-        said = _said(name, around, asked)
-        if said is not None and name not in asked.names:
+        said = None if name in asked.names else _said(name, around, asked)
+        if name in asked.secrets:
+            said = Severity.WARNING, _SECRET
+        if said is not None:
             yield Finding(Place(file), said[0], f"-D {name}", said[1])
     variable, java = _TRUST
     if around.environ.get(variable) and (said := _in_table(java)):

@@ -12,7 +12,7 @@ from enum import Enum
 
 from rayflume.flume.names import FlumePart, Status
 from rayflume.flume.readers import flag
-from rayflume.flume.values import Surroundings, Value, literal, variable
+from rayflume.flume.values import Resolver, Surroundings, Value, literal, variable
 
 
 class _Kind(Enum):
@@ -54,11 +54,11 @@ TAKEN = frozenset(setting.java for setting in _SETTINGS)
 
 
 class GlobalTls:
-    """The settings of one process. `exported`: gets variables that the plan refers to."""
+    """The settings of one process. `resolver`: gets variables that the plan refers to."""
 
-    def __init__(self, around: Surroundings, exported: dict[str, str]) -> None:
+    def __init__(self, around: Surroundings, resolver: Resolver) -> None:
         self._around = around
-        self._exported = exported
+        self._resolver = resolver
         self.used: set[str] = set()
         """Java's properties that a source has taken."""
 
@@ -95,7 +95,8 @@ class GlobalTls:
             text = " ".join(text.replace(",", " ").split())
             return where, text, literal(text)
         if setting.kind is _Kind.SECRET and defined:
-            self._exported[setting.variable] = text
+            self._resolver.defined.add(setting.java)
+            self._resolver.exported[setting.variable] = text
         elif defined:
             return where, text, literal(text)
         return where, text, variable(setting.variable)

@@ -71,7 +71,7 @@ class Verdict:
         self._resolver = resolver
         self._around = around
         self._filters = AgentFilters(agent, resolver, around)
-        self.tls = GlobalTls(around, resolver.exported)
+        self.tls = GlobalTls(around, resolver)
         self._impossible: set[tuple[str, str]] = set()
         """(section, name) of parts that only rayflume cannot run: others may need them."""
         self._comments()
