@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -180,11 +180,13 @@ def plan_of(
     environ: Mapping[str, str] | None = None,
     *,
     elsewhere: bool = False,
+    known: Set[str] | None = None,
 ) -> AgentPlan:
     """The plan of an agent to be run. What Flume would drop is told on stderr, in one list.
 
     Variables that config filters have answered are set in this process. `elsewhere`: the parts run
-    on a cluster, which has none of them. Raises ConfigError.
+    on a cluster, which has none of them. `known`: the only variables that processes of parts have,
+    for Ray has started. Raises ConfigError.
     """
     from rayflume.config import load
     from rayflume.flume.grammar import is_flume
@@ -197,6 +199,11 @@ def plan_of(
     if elsewhere:
         _refuse_secrets(file, flume)
     plan = plan_of_flume(file, agent, flume.strict)
+    if new := [name for name in file.variables(agent) if known is not None and name not in known]:
+        raise ConfigError(
+            f"{conf}: Ray's processes have no {', '.join(new)}, which a config filter answers: "
+            "start the agent anew"
+        )
     os.environ.update(file.exported)
     complain(dropped_lines(file, agent))
     if elsewhere and (names := ", ".join(file.variables(agent))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ class Watched:
     read: Callable[[], AgentPlan]
     plan: AgentPlan
     host: bool = True
+    more: tuple[Path, ...] = ()
 
 
 Address = Annotated[
@@ -116,8 +118,9 @@ def run(
     grace_ms = grace_of(grace)
     plan = plan_of(conf, agent, flume, elsewhere=address is not None)
     here = inline or address is None
-    read = partial(plan_of, conf, plan.agent, flume)
-    reload = Watched(conf, read, plan, here) if watch else None
+    elsewhere, known = address is not None, None if inline or address else frozenset(os.environ)
+    read = partial(plan_of, conf, plan.agent, flume, elsewhere=elsewhere, known=known)
+    reload = Watched(conf, read, plan, here, flume.conf_file) if watch else None
     if inline or address is None:
         refuse_host(plan)
     log_to_stderr(log_level or flume.log_level() or "critical")
@@ -190,7 +193,8 @@ def _reloading(
         return
     from rayflume.agent.reload import Reload, Reloader
 
-    reloader = Reloader(agent, Reload(watched.file, watched.read, say, watched.plan, watched.host))
+    reload = Reload(watched.file, watched.read, say, watched.plan, watched.host, watched.more)
+    reloader = Reloader(agent, reload)
     try:
         yield reloader.look
     finally:

@@ -185,3 +185,12 @@ def test_a_secret_on_the_command_line_is_warned_about(name: str, tmp_path: Path)
     text = HTTP + ("" if "ssl" in name else PASSWORD + "${sys:plain}\n")
     found = told(flume_file(tmp_path, text, defines={name: CANARY}))
     assert any(f"warning -D {name}: a secret on a command line is seen" in one for one in found)
+
+
+def test_a_new_answer_is_refused_where_the_processes_of_parts_run_already(
+    written: Path, ask: str
+) -> None:
+    flume = FlumeOptions(allow_exec=(ask,))
+    assert plan_of(written, None, flume, known={"FLUME_A1_F1_KEY"})
+    with pytest.raises(ConfigError, match="no FLUME_A1_F1_KEY, which a config filter answers: sta"):
+        plan_of(written, None, flume, known={"HOME"})
