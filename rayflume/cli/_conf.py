@@ -184,9 +184,8 @@ def plan_of(
 ) -> AgentPlan:
     """The plan of an agent to be run. What Flume would drop is told on stderr, in one list.
 
-    Variables that config filters have answered are set in this process. `elsewhere`: the parts run
-    on a cluster, which has none of them. `known`: the only variables that processes of parts have,
-    for Ray has started. Raises ConfigError.
+    `elsewhere`: the parts run on a cluster, which has no answers of config filters. `known`: the
+    only variables that processes of parts have, for Ray has started. Raises ConfigError.
     """
     from rayflume.config import load
     from rayflume.flume.grammar import is_flume
@@ -204,7 +203,6 @@ def plan_of(
             f"{conf}: Ray's processes have no {', '.join(new)}, which a config filter answers: "
             "start the agent anew"
         )
-    os.environ.update(file.exported)
     complain(dropped_lines(file, agent))
     if elsewhere and (names := ", ".join(file.variables(agent))):
         text = "answers of config filters are not given to a cluster, where Ray would show them"
@@ -243,10 +241,14 @@ def yaml_of(conf: Path, agent: str | None, flume: FlumeOptions) -> bytes:
 
 
 def flume_file(conf: Path, flume: FlumeOptions) -> FlumeFile:
-    """The file and those of `--conf-file`, read and judged. Raises ConfigError."""
+    """The file and those of `--conf-file`, read and judged. Variables that config filters have
+    answered are set in this process. Raises ConfigError.
+    """
     from rayflume.flume.read import read_flume
 
-    return read_flume([conf, *flume.conf_file], flume.around())
+    file = read_flume([conf, *flume.conf_file], flume.around())
+    os.environ.update(file.exported)
+    return file
 
 
 def refuse_for_yaml(flume: FlumeOptions) -> None:

@@ -177,11 +177,15 @@ def load(
     """The checked plan of one agent of a configuration file, YAML or Flume's.
 
     `agent` is needed only if the file has several. `java_classes`: Java class -> dotted name of the
-    Python class in its place. Raises ConfigError with all `problems`.
+    Python class in its place. Without `environ` the variables that a Flume file's plan refers to
+    are set in this process. Raises ConfigError with all `problems`.
     """
     if not is_flume(path):
         return load_yaml(path, agent, environ, java_classes)
     around = surroundings(java_classes=java_classes)
     if environ is not None:
         around = replace(around, environ=environ)
-    return plan_of_flume(read_flume([path], around), agent)
+    file = read_flume([path], around)
+    if environ is None:
+        os.environ.update(file.exported)
+    return plan_of_flume(file, agent)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from certificates import authority, signed
 from flume_tables import BEGIN, as_yaml, flume_file, told
 
 from rayflume.agent.plan_store import PlanStore, Record
@@ -18,7 +19,7 @@ from rayflume.cli._conf import FlumeOptions, plan_of, yaml_of
 from rayflume.config import component_of
 from rayflume.config.environment import resolve
 from rayflume.errors import ConfigError
-from rayflume.flume.read import FlumeFile
+from rayflume.flume.read import FlumeFile, load
 
 CANARY = "the-canary"
 HTTP = BEGIN.replace("= seq", "= http") + (
@@ -194,3 +195,23 @@ def test_a_new_answer_is_refused_where_the_processes_of_parts_run_already(
     assert plan_of(written, None, flume, known={"FLUME_A1_F1_KEY"})
     with pytest.raises(ConfigError, match="no FLUME_A1_F1_KEY, which a config filter answers: sta"):
         plan_of(written, None, flume, known={"HOME"})
+
+
+def test_validate_knows_the_answers_when_it_looks_at_the_host(
+    written: Path, ask: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = signed(authority(tmp_path), "host").pkcs12(CANARY, authority(tmp_path, "other"))
+    written.write_text(written.read_text().replace("= k.p12", f"= {store}"))
+    assert run(["validate", str(written), "--allow-exec", ask]) == 0
+    captured = capsys.readouterr()
+    assert "the plan refers to FLUME_A1_F1_KEY; `run` sets that" in captured.out
+    assert CANARY not in captured.out + captured.err
+
+
+def test_a_loaded_plan_finds_its_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {**os.environ, "an-odd-name": CANARY})
+    path = tmp_path / "f.properties"
+    path.write_text(HTTP + ENV + PASSWORD + "${f1['an-odd-name']}\n")
+    options = load(path).sources["r1"].options
+    assert options["keystore_password"] == "${FLUME_ENV_AN_ODD_NAME}"
+    assert resolve(options)["keystore_password"] == CANARY
