@@ -67,6 +67,17 @@ class FlumeOptions:
         return surroundings(defines, self.allow_exec, self.java_classes())
 
 
+@dataclass(frozen=True)
+class Where:
+    """Where the processes of parts are already, and have their environment. `cluster`: on hosts
+    that have no answers of config filters; else on this one, with these `variables`.
+    """
+
+    cluster: bool = False
+    variables: Set[str] = frozenset()
+
+
+CLUSTER = Where(cluster=True)
 _DECLARED: Mapping[str, Any] = {
     "conf_file": Annotated[
         list[Path] | None,
@@ -178,14 +189,11 @@ def plan_of(
     agent: str | None,
     flume: FlumeOptions,
     environ: Mapping[str, str] | None = None,
-    *,
-    elsewhere: bool = False,
-    known: Set[str] | None = None,
+    where: Where | None = None,
 ) -> AgentPlan:
     """The plan of an agent to be run. What Flume would drop is told on stderr, in one list.
 
-    `elsewhere`: the parts run on a cluster, which has no answers of config filters. `known`: the
-    only variables that processes of parts have, for Ray has started. Raises ConfigError.
+    `where`: None for parts whose processes are yet to begin on this host. Raises ConfigError.
     """
     from rayflume.config import load
     from rayflume.flume.grammar import is_flume
@@ -195,19 +203,26 @@ def plan_of(
         refuse_for_yaml(flume)
         return load(conf, agent, environ, flume.java_classes())
     file = flume_file(conf, flume)
-    if elsewhere:
+    if where is not None and where.cluster:
         _refuse_secrets(file, flume)
     plan = plan_of_flume(file, agent, flume.strict)
-    if new := [name for name in file.variables(agent) if known is not None and name not in known]:
-        raise ConfigError(
-            f"{conf}: Ray's processes have no {', '.join(new)}, which a config filter answers: "
-            "start the agent anew"
-        )
+    if where is not None and not where.cluster:
+        _refuse_unknown(file, agent, where.variables)
     complain(dropped_lines(file, agent))
-    if elsewhere and (names := ", ".join(file.variables(agent))):
+    if where is not None and where.cluster and (names := ", ".join(file.variables(agent))):
         text = "answers of config filters are not given to a cluster, where Ray would show them"
         complain([f"{text}: set {names} on every node before `ray start`"])
     return plan
+
+
+def _refuse_unknown(file: FlumeFile, agent: str | None, known: Set[str]) -> None:
+    """Raises ConfigError for variables that the processes of parts cannot have."""
+    new = [name for name in file.variables(agent) if name not in known]
+    if new:
+        raise ConfigError(
+            f"{file.files[0]}: Ray's processes have no {', '.join(new)}, which a config filter "
+            "answers: start the agent anew"
+        )
 
 
 def _refuse_secrets(file: FlumeFile, flume: FlumeOptions) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rayflume.cli._conf import FlumeOptions, LogLevel, for_flume, plan_of
+from rayflume.cli._conf import CLUSTER, FlumeOptions, LogLevel, Where, for_flume, plan_of
 from rayflume.cli._output import complain, interactive, say
 from rayflume.cli._progress import Progress, log_to_stderr, summary
 from rayflume.cli.validate import AgentName, Conf
@@ -116,10 +116,10 @@ def run(
 
         spare_pandas()
     grace_ms = grace_of(grace)
-    plan = plan_of(conf, agent, flume, elsewhere=address is not None)
+    plan = plan_of(conf, agent, flume, where=CLUSTER if address else None)
     here = inline or address is None
-    elsewhere, known = address is not None, None if inline or address else frozenset(os.environ)
-    read = partial(plan_of, conf, plan.agent, flume, elsewhere=elsewhere, known=known)
+    where = CLUSTER if address else None if inline else Where(variables=frozenset(os.environ))
+    read = partial(plan_of, conf, plan.agent, flume, where=where)
     reload = Watched(conf, read, plan, here, flume.conf_file) if watch else None
     if inline or address is None:
         refuse_host(plan)

@@ -15,7 +15,7 @@ from flume_tables import BEGIN, as_yaml, flume_file, told
 
 from rayflume.agent.plan_store import PlanStore, Record
 from rayflume.cli import run
-from rayflume.cli._conf import FlumeOptions, plan_of, yaml_of
+from rayflume.cli._conf import CLUSTER, FlumeOptions, Where, plan_of, yaml_of
 from rayflume.config import component_of
 from rayflume.config.environment import resolve
 from rayflume.errors import ConfigError
@@ -157,7 +157,7 @@ def test_s12_a_cluster_is_given_the_name_of_a_variable_and_the_user_is_told(
     written: Path, ask: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flume = FlumeOptions(allow_exec=(ask,))
-    plan = plan_of(written, None, flume, elsewhere=True)
+    plan = plan_of(written, None, flume, where=CLUSTER)
     assert CANARY not in plan.to_json() + yaml_of(written, None, flume).decode()
     err = capsys.readouterr().err
     assert "not given to a cluster, where Ray would show them: set FLUME_A1_F1_KEY on every" in err
@@ -192,9 +192,9 @@ def test_a_new_answer_is_refused_where_the_processes_of_parts_run_already(
     written: Path, ask: str
 ) -> None:
     flume = FlumeOptions(allow_exec=(ask,))
-    assert plan_of(written, None, flume, known={"FLUME_A1_F1_KEY"})
+    assert plan_of(written, None, flume, where=Where(variables={"FLUME_A1_F1_KEY"}))
     with pytest.raises(ConfigError, match="no FLUME_A1_F1_KEY, which a config filter answers: sta"):
-        plan_of(written, None, flume, known={"HOME"})
+        plan_of(written, None, flume, where=Where(variables={"HOME"}))
 
 
 def test_validate_knows_the_answers_when_it_looks_at_the_host(
