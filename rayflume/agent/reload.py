@@ -28,6 +28,10 @@ LOOK_MS = 500
 """So often the file is looked at although nothing was heard of it."""
 
 
+Seen = tuple[tuple[int, int], ...]
+"""Of each file the time of its last change (ns) and its inode; zeros when it is gone."""
+
+
 class Appliable(Protocol):
     """agent.inline.InlineAgent or agent.cluster.RayAgent."""
 
@@ -39,7 +43,7 @@ class Appliable(Protocol):
 class Reload:
     """How to reload. `read`: the plan of the file, or ConfigError with all that is wrong with it;
     `say` gets sentences for the user; `plan`: in force now. `host`: its parts run on this host,
-    which is looked at before.
+    which is looked at before. `more`: files that are read with it and watched as well.
     """
 
     file: Path
@@ -47,6 +51,16 @@ class Reload:
     say: Callable[[str], None]
     plan: AgentPlan
     host: bool = True
+    more: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.file, *self.more)
+
+    @property
+    def name(self) -> str:
+        """The files as one calls them."""
+        return ", ".join(map(str, self.files))
 
 
 def host_problems(old: AgentPlan, new: AgentPlan) -> list[str]:
@@ -84,8 +98,8 @@ class Reloader:
         self._changed = threading.Event()
         self._ended = threading.Event()
         self._plan = reload.plan
-        self._in_force: bytes | None = None
-        self._tried: tuple[int, int] | None = None
+        self._in_force: list[bytes] | None = None
+        self._tried: Seen | None = None
         self._quiet = self._seen()
         self._waits = False
         self._applying = False
@@ -126,47 +140,44 @@ class Reloader:
             self._waits = False
             self._refuse(error)
 
-    def _apply(self, content: bytes) -> None:
+    def _apply(self, content: list[bytes]) -> None:
         plan = self._reload.read()
         if waiting := self._agent.renewing():
-            self._reload.say(f"{self._reload.file} has changed; first {'; '.join(waiting)}")
+            self._reload.say(f"{self._reload.name} has changed; first {'; '.join(waiting)}")
             return
         problems = host_problems(self._plan, plan) if self._reload.host else []
         if problems:
             raise ConfigError("\n".join(problems), problems=tuple(problems))
         what = self._agent.apply(plan)
         if what or self._in_force is not None:
-            self._reload.say(f"{self._reload.file} has changed: {'; '.join(what.lines())}")
+            self._reload.say(f"{self._reload.name} has changed: {'; '.join(what.lines())}")
         self._plan, self._in_force, self._waits = plan, content, False
         self._applying = bool(what)
 
     def _refuse(self, error: ConfigError) -> None:
         for problem in error.problems or (error.message,):
             self._reload.say(problem)
-        self._reload.say(f"{self._reload.file} is not applied; the plan before goes on")
+        self._reload.say(f"{self._reload.name} is not applied; the plan before goes on")
 
-    def _content(self) -> bytes | None:
+    def _content(self) -> list[bytes] | None:
+        """What is in each; None when one is gone."""
         try:
-            return self._reload.file.read_bytes()
+            return [file.read_bytes() for file in self._reload.files]
         except OSError:
             return None
 
-    def _seen(self) -> tuple[int, int]:
+    def _seen(self) -> Seen:
         """Tells one save from the next, also of the same bytes."""
-        try:
-            found = self._reload.file.stat()
-        except OSError:
-            return 0, 0
-        return found.st_mtime_ns, found.st_ino
+        return tuple(map(_stamp, self._reload.files))
 
     def _watch(self) -> None:
         from watchfiles import watch
 
-        directory = self._reload.file.absolute().parent
+        directories = {file.absolute().parent for file in self._reload.files}
         while not self._ended.is_set():
             try:
                 for events in watch(
-                    directory,
+                    *directories,
                     watch_filter=None,
                     debounce=DEBOUNCE_MS,
                     step=STEP_MS,
@@ -180,5 +191,13 @@ class Reloader:
                     if events or before == self._quiet != self._tried:
                         self._changed.set()
             except (OSError, RuntimeError) as error:
-                log.warning("%s cannot be watched: %s", directory, error)
+                log.warning("%s cannot be watched: %s", self._reload.name, error)
                 self._ended.wait(1)
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_ino

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rayflume.cli._cluster import Address, connected, running
-from rayflume.cli._conf import FlumeOptions, for_flume, plan_of
+from rayflume.cli._conf import CLUSTER, FlumeOptions, for_flume, plan_of
 from rayflume.cli._output import say
 from rayflume.cli.validate import AgentName, Conf
 
@@ -43,7 +43,7 @@ def apply(
 
     Example:  rayflume apply conf/clickstream.yaml
     """
-    plan = plan_of(conf, agent, flume)
+    plan = plan_of(conf, agent, flume, where=CLUSTER)
     with connected(address):
         found = running(plan.agent)
         _announce(plan)

@@ -17,7 +17,7 @@ import typer
 from rayflume.cli._output import complain, printable, say, say_json, table
 from rayflume.cli._progress import log_to_stderr
 from rayflume.cli.fsck import Directory, named, refuse_none, surveyed
-from rayflume.cli.run_ import Grace, LogLevel, followed, grace_of, interrupting_sigterm
+from rayflume.cli.run_ import Grace, LogLevelOption, followed, grace_of, interrupting_sigterm
 from rayflume.cli.validate import AgentName, AsJson, Conf
 from rayflume.component import nearest
 from rayflume.errors import ConfigError
@@ -187,7 +187,7 @@ def drain(
     ] = "",
     agent: AgentName = None,
     grace: Grace = "60s",
-    log_level: LogLevel = "critical",
+    log_level: LogLevelOption = None,
 ) -> None:
     """Deliver all that the channels of an agent hold, without Ray and without its sources.
 
@@ -204,7 +204,7 @@ def drain(
     spare_pandas()
     grace_ms = grace_of(grace)
     plan = drained_plan(load(conf, agent), channel)
-    log_to_stderr(log_level)
+    log_to_stderr(log_level or "critical")
     with interrupting_sigterm():
         followed(InlineAgent(plan, until_drained=True).start(), grace_ms)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,11 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rayflume.cli._conf import FlumeOptions, for_flume, plan_of
+from rayflume.cli._conf import CLUSTER, FlumeOptions, LogLevel, Where, for_flume, plan_of
 from rayflume.cli._output import complain, interactive, say
 from rayflume.cli._progress import Progress, log_to_stderr, summary
 from rayflume.cli.validate import AgentName, Conf
@@ -34,6 +35,7 @@ class Watched:
     read: Callable[[], AgentPlan]
     plan: AgentPlan
     host: bool = True
+    more: tuple[Path, ...] = ()
 
 
 Address = Annotated[
@@ -50,11 +52,12 @@ Grace = Annotated[
         metavar="TIME", help="How long the first Ctrl-C or SIGTERM delivers what is read, as 60s."
     ),
 ]
-LogLevel = Annotated[
-    Literal["debug", "info", "warning", "error", "critical"],
+LogLevelOption = Annotated[
+    LogLevel | None,
     typer.Option(
         "--log-level",
-        help="Log lines on stderr from this level on; rows of a logger sink always.",
+        help="Log lines on stderr from this level on, by default critical; rows of a logger sink "
+        "always.",
     ),
 ]
 
@@ -89,7 +92,7 @@ def run(
         typer.Option("--watch", help="When the file changes, change the parts that differ."),
     ] = False,
     grace: Grace = "60s",
-    log_level: LogLevel = "critical",
+    log_level: LogLevelOption = None,
     *,
     flume: FlumeOptions,
 ) -> None:
@@ -114,13 +117,14 @@ def run(
 
         spare_pandas()
     grace_ms = grace_of(grace)
-    plan = plan_of(conf, agent, flume)
+    plan = plan_of(conf, agent, flume, where=CLUSTER if address else None)
     here = inline or address is None
-    read = partial(plan_of, conf, plan.agent, flume)
-    reload = Watched(conf, read, plan, here) if watch else None
+    where = CLUSTER if address else None if inline else Where(variables=frozenset(os.environ))
+    read = partial(plan_of, conf, plan.agent, flume, where=where)
+    reload = Watched(conf, read, plan, here, flume.conf_file) if watch else None
     if inline or address is None:
         refuse_host(plan)
-    log_to_stderr(log_level)
+    log_to_stderr(log_level or flume.log_level() or "critical")
     with interrupting_sigterm():
         if inline:
             from rayflume.agent.inline import InlineAgent
@@ -193,7 +197,8 @@ def _reloading(
         return
     from rayflume.agent.reload import Reload, Reloader
 
-    reloader = Reloader(agent, Reload(watched.file, watched.read, say, watched.plan, watched.host))
+    reload = Reload(watched.file, watched.read, say, watched.plan, watched.host, watched.more)
+    reloader = Reloader(agent, reload)
     try:
         yield reloader.look
     finally:

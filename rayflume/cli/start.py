@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rayflume.cli._cluster import Address, Name, connected, running
-from rayflume.cli._conf import FlumeOptions, for_flume, plan_of
+from rayflume.cli._conf import CLUSTER, FlumeOptions, for_flume, plan_of
 from rayflume.cli._output import complain, say
 from rayflume.cli._progress import Progress
 from rayflume.cli.run_ import ended, refuse_host
@@ -58,7 +58,7 @@ def start(
     """
     from rayflume.agent.paths import refuse_relative
 
-    plan = plan_of(conf, agent, flume)
+    plan = plan_of(conf, agent, flume, where=CLUSTER)
     refuse_relative(plan)
     with connected(address, plan.modules()):
         from rayflume.agent import cluster

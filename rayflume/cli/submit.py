@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import rayflume
-from rayflume.cli._conf import FlumeOptions, for_flume, plan_of, yaml_of
+from rayflume.cli._conf import CLUSTER, FlumeOptions, for_flume, plan_of, yaml_of
 from rayflume.cli._output import complain, interactive, printable, say
 from rayflume.cli.run_ import Grace, grace_of
 from rayflume.cli.validate import AgentName, Conf
@@ -81,7 +81,7 @@ def submit(
     from rayflume.agent.paths import refuse_relative
 
     grace_s = -(-grace_of(grace) // 1000)
-    plan = plan_of(conf, agent, flume, Elsewhere())
+    plan = plan_of(conf, agent, flume, Elsewhere(), CLUSTER)
     refuse_relative(plan)
     client = _client(address)
     options = ["--grace", str(grace_s), "--agent", plan.agent]

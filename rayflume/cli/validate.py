@@ -20,8 +20,11 @@ Conf = Annotated[
 ]
 AgentName = Annotated[
     str | None,
-    typer.Option("--agent", "-a", metavar="NAME", help="Which agent, if the file has several."),
-]
+    typer.Option(
+        "--agent", "-a", "--name", "-n", metavar="NAME",
+        help="Which agent, if the file has several.",
+    ),
+]  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rayflume.config import AgentPlan, PartPlan
 from rayflume.config.check import checked
 from rayflume.config.load import Document
+from rayflume.flume.defines import MONITORING, MONITORS
 from rayflume.flume.findings import Finding, Place
 from rayflume.flume.names import Severity
 from rayflume.flume.translate import KeyPath
@@ -168,9 +169,9 @@ def _renamed_sinks(
 
 def _monitoring(around: Surroundings) -> dict[str, Json]:
     """Of `-Dflume.monitoring.type=http`, which listens on all addresses of the host."""
-    if around.defines.get("flume.monitoring.type", "").lower() != "http":
+    if around.defines.get(f"{MONITORING}type", "").lower() not in MONITORS:
         return {}
-    port = around.defines.get("flume.monitoring.port", "41414")
+    port = around.defines.get(f"{MONITORING}port", "41414")
     number: Json = int(port) if port.isdecimal() else port
     return {"port": number, "bind": "0.0.0.0", "dangerously_allow_anonymous": True}
 

@@ -1,7 +1,8 @@
 """Config filters: `${filter['key']}` in a value asks the environment or a program of the user's.
 
 Flume user guide, section Configuration Filters. What a program answers is a secret more often than
-not: the plan refers to it as a variable of the environment, which `run` sets for its parts.
+not: the plan refers to it as a variable of the environment, which `run` sets for its parts on this
+host. It goes to no other host, for Ray would show it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from rayflume.flume import names
 from rayflume.flume.findings import Finding
 from rayflume.flume.names import Severity, Status
 from rayflume.flume.sections import AgentText, Section, meant
-from rayflume.flume.values import Answer, Resolver, Surroundings, Value, reference
+from rayflume.flume.values import Answer, Resolver, Surroundings, Value
 
 _ASKED = re.compile(r"""([^\[\]'"]+)\[(['"]?)([A-Za-z0-9_-]+)\2\]""")
 _PROGRAM_WAIT_S = 30.0
@@ -82,7 +83,7 @@ class AgentFilters:
 
     def _environment(self, key: str) -> Answer:
         value = self._around.environ.get(key)
-        return None if value is None else reference(key, value)
+        return None if value is None else self._resolver.refer(key, value, hidden=True)
 
     def _program(self, section: Section, values: dict[str, Value]) -> Ask | None:
         command, kind = values.get("command"), values["type"]
@@ -100,14 +101,12 @@ class AgentFilters:
             value = self._output([*words, key], charset, command)
             if value is None:
                 return None
-            variable = _variable("FLUME", self._agent, section.name, key)
-            self._resolver.exported[variable] = value
-            return reference(variable, value)
+            return self._resolver.export(value, self._agent, section.name, key)
 
         return answer
 
     def _output(self, command: list[str], charset: str, at: Value) -> str | None:
-        shown = " ".join(command)
+        shown = " ... ".join([command[0], *command[-1:]])  # its own arguments may hold a secret
         try:
             done = subprocess.run(
                 command, capture_output=True, check=False, timeout=_PROGRAM_WAIT_S,
@@ -118,14 +117,11 @@ class AgentFilters:
             reason = getattr(error, "strerror", None) or str(error)
             self._tell(at.key, f"`{shown}` failed: {reason}; the text stays as it is", at)
             return None
-        if done.returncode != 0 or not lines:
-            how = f"exit code {done.returncode}" if done.returncode else "it printed nothing"
+        if done.returncode != 0 or not lines or "\0" in lines[0]:
+            how = "it printed a NUL" if lines else "it printed nothing"
+            how = f"exit code {done.returncode}" if done.returncode else how
             self._tell(at.key, f"`{shown}` failed: {how}; the text stays as it is", at)
             return None
         if len(lines) > 1:
             self._tell(at.key, f"`{shown}` printed more than a line; the first counts", at)
         return lines[0]
-
-
-def _variable(*words: str) -> str:
-    return re.sub(r"[^A-Z0-9_]", "_", "_".join(words).upper())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from rayflume.config import AgentPlan
 from rayflume.config import load as load_yaml
 from rayflume.errors import ConfigError
 from rayflume.flume.build import AgentReading, built
+from rayflume.flume.defines import Asked, defined
 from rayflume.flume.findings import Finding, Place
 from rayflume.flume.grammar import is_flume, read_files
 from rayflume.flume.names import Severity
 from rayflume.flume.own import unused
 from rayflume.flume.sections import duplicates, no_agent_at_all, split
-from rayflume.flume.values import Resolver, Surroundings
+from rayflume.flume.values import Resolver, Surroundings, variable
 from rayflume.flume.verdict import Verdict
 from rayflume.own_parts import make_importable
 
@@ -29,13 +31,19 @@ PROBLEMS_MAX = 200
 class FlumeFile:
     """What is in a file, or in several merged ones. `findings`: of all agents and of none, in the
     order of the file. `exported`: variables of the environment that the plans refer to and that
-    config filters have given their values.
+    are to be set for the parts: answers of config filters, secrets that `-D` gives.
     """
 
     files: tuple[str, ...]
     agents: dict[str, AgentReading]
     findings: list[Finding]
     exported: dict[str, str] = field(default_factory=dict)
+    secrets: frozenset[str] = frozenset()
+    """Names of `-D` that are among them."""
+
+    def variables(self, agent: str | None) -> list[str]:
+        """Those of `exported` that the plan of an agent refers to. Raises ConfigError."""
+        return _referred(self.chosen(agent), self.exported)
 
     def chosen(self, agent: str | None) -> AgentReading:
         """The agent of that name, or the only one. Raises ConfigError."""
@@ -82,19 +90,51 @@ def read_flume(paths: Sequence[str | Path], around: Surroundings) -> FlumeFile:
     verdicts = [Verdict(agent, resolver, around) for agent in agents.values()]
     readings = {one.agent.name: built(one, around, resolver.exported) for one in verdicts}
     findings = [*text.findings, *findings, *duplicates(text.entries.values()), *resolver.findings]
+    asked = Asked(
+        resolver.asked, {java for one in verdicts for java in one.tls.used}, resolver.defined
+    )
+    findings += defined(around, asked, files[0])
     values = {entry.value for entry in text.entries.values()}
     findings += [
         Finding(Place(files[0]), Severity.WARNING, "", f"--map {java}: nothing is of that class")
         for java in unused(around.java_classes, values)
     ]
-    findings = [_owned(one, readings) for one in findings]
+    findings = [resolver.masked(_owned(one, readings)) for one in findings]
     for reading in readings.values():
+        reading.findings = [resolver.masked(one) for one in reading.findings]
         if any(one.fatal and one.agent in ("", reading.name) for one in findings):
             reading.plan = None
         findings += reading.findings
+    findings += _to_be_set(readings, resolver, files[0])
     order = {file: number for number, file in enumerate(files)}
     findings.sort(key=lambda one: (order.get(one.place.file, 0), one.place.line))
-    return FlumeFile(files, readings, list(dict.fromkeys(findings)), dict(resolver.exported))
+    return FlumeFile(
+        files,
+        readings,
+        list(dict.fromkeys(findings)),
+        dict(resolver.exported),
+        frozenset(resolver.defined),
+    )
+
+
+def _referred(agent: AgentReading, variables: Iterable[str]) -> list[str]:
+    """The variables among these that the configuration of an agent refers to."""
+    written = json.dumps(agent.value)
+    return [name for name in variables if variable(name) in written]
+
+
+def _to_be_set(
+    agents: Mapping[str, AgentReading], resolver: Resolver, file: str
+) -> Iterator[Finding]:
+    """Of each agent: the variables that nobody but this process has."""
+    for one in agents.values():
+        names = ", ".join(_referred(one, resolver.exported))
+        if names:
+            text = (
+                f"the plan refers to {names}; `run` sets that for parts on this host, others must "
+                "have it in their environment"
+            )
+            yield Finding(Place(file), Severity.NOTE, "", text, one.name)
 
 
 def _owned(finding: Finding, agents: Mapping[str, AgentReading]) -> Finding:
@@ -137,11 +177,15 @@ def load(
     """The checked plan of one agent of a configuration file, YAML or Flume's.
 
     `agent` is needed only if the file has several. `java_classes`: Java class -> dotted name of the
-    Python class in its place. Raises ConfigError with all `problems`.
+    Python class in its place. Without `environ` the variables that a Flume file's plan refers to
+    are set in this process. Raises ConfigError with all `problems`.
     """
     if not is_flume(path):
         return load_yaml(path, agent, environ, java_classes)
     around = surroundings(java_classes=java_classes)
     if environ is not None:
         around = replace(around, environ=environ)
-    return plan_of_flume(read_flume([path], around), agent)
+    file = read_flume([path], around)
+    if environ is None:
+        os.environ.update(file.exported)
+    return plan_of_flume(file, agent)

@@ -77,8 +77,8 @@ def listens(
                 options.pop(name, None)
         elif not options.get("keystore"):
             yield Remark(
-                "ssl needs a keystore (PKCS12 or PEM with certificate and key)", Severity.ERROR,
-                "keystore",
+                "ssl needs a keystore (PKCS12 or PEM with certificate and key), here or for all in "
+                "FLUME_SSL_KEYSTORE_PATH", Severity.ERROR, "keystore",
             )  # fmt: skip
         if connections:
             # Flume has no limit for an address, and clients may come through one proxy.

@@ -6,7 +6,8 @@
     $${x}           the text ${x}               ${a${b}}      the inner one first
 
 What is unknown stays as it is written. A reference to the environment stays one in the plan, so
-that no secret is in it.
+that no secret is in it; what a config filter answers, or a secret that `-D` gives, becomes a
+variable of the environment for that.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import platform
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from pathlib import Path
 
 from rayflume.config import resolve
@@ -29,13 +31,17 @@ from rayflume.flume.grammar import Entry
 from rayflume.flume.names import Severity
 
 _CHARACTERS_MAX = 2**20
+_MASKED_MIN = 4
+"""A shorter value is masked only where it stands alone: it is in too many words."""
 _DEPTH_MAX = 50
 _UNKNOWN_IN_SECRET = (
     "nothing is known of a `${...}` in it; the text stays as it is, as in Flume; for the "
     "environment write ${env:NAME}"
 )
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ENV_RESOLVER = "org.apache.flume.node.EnvVarResolverProperties"
+BARE = "propertiesImplementation"
+BARE_RESOLVER = "org.apache.flume.node.EnvVarResolverProperties"
+"""Java's property, and its value, with which a bare `${NAME}` reads the environment."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +84,9 @@ def literal(text: str) -> str:
     return text.replace("${", "$${")
 
 
-def reference(name: str, value: str) -> Answer:
-    """A variable of the environment, kept as such where the plan can say it."""
-    return value, f"${{{name}}}" if _ENV_NAME.fullmatch(name) else literal(value)
+def variable(name: str) -> str:
+    """A variable of the environment as the plan writes it."""
+    return f"${{{name}}}"
 
 
 class Resolver:
@@ -89,11 +95,19 @@ class Resolver:
     def __init__(self, entries: Mapping[str, Entry], around: Surroundings) -> None:
         self._entries = entries
         self._around = around
-        self._bare = around.defines.get("propertiesImplementation") == _ENV_RESOLVER
+        self._bare = around.defines.get(BARE) == BARE_RESOLVER
         self._stack: list[str] = []
         self.findings: list[Finding] = []
         self.exported: dict[str, str] = {}
-        """Variables that config filters have given values, which the plan refers to."""
+        """Variables that are to be set for the parts, for the plan refers to them."""
+        self._origins: dict[str, tuple[str, ...]] = {}
+        """Name of an exported variable -> what it holds."""
+        self._referred: dict[Place, dict[str, str]] = {}
+        """Where a value refers to the environment: what is there -> how the plan writes it."""
+        self.asked: set[str] = set()
+        """Java's properties that `${sys:NAME}` has asked for."""
+        self.defined: set[str] = set()
+        """Those of them, and for TLS, that are secrets."""
 
     def value(self, entry: Entry, filters: Filters | None = None) -> Value:
         """The value of an entry. Raises ConfigError: it grows beyond all bounds."""
@@ -108,21 +122,66 @@ class Resolver:
             same = resolve({"": written}, environ)[""] == text
         except ConfigError:
             same = False
-        return Value(text, written if same else literal(text), entry.key, entry.place, run.open)
+        if not same and run.hidden:  # as a whole it is not what the variables hold
+            written = self.export(text, entry.key)[1]
+        elif not same:
+            written = literal(text)
+        return Value(text, written, entry.key, entry.place, run.open)
+
+    def refer(self, name: str, value: str, hidden: bool) -> tuple[str, str]:
+        """A variable of the environment. What is `hidden` gets another name if the plan cannot say
+        this one; anything else is there as it is.
+        """
+        if _ENV_NAME.fullmatch(name):
+            return value, variable(name)
+        return self.export(value, "env", name) if hidden else (value, literal(value))
+
+    def export(self, value: str, *origin: str) -> tuple[str, str]:
+        """A value that must not be in the plan, as a variable named after where it comes from."""
+        plain = re.sub(r"[^A-Z0-9_]", "_", "_".join(("FLUME", *origin)).upper())
+        names = chain([plain], (f"{plain}_{number}" for number in count(2)))
+        name = next(one for one in names if self._origins.get(one, origin) == origin)
+        self._origins[name] = origin
+        self.exported[name] = value
+        return value, variable(name)
+
+    def remember(self, place: Place, value: str, written: str) -> None:
+        """What variables hold in the value at `place`, for `masked`."""
+        self._referred.setdefault(place, {})[value] = written
+
+    def masked(self, finding: Finding) -> Finding:
+        """Without what variables hold: what stands in the plan is shown instead."""
+        hidden = {value: variable(name) for name, value in self.exported.items()}
+        hidden |= self._referred.get(finding.place, {})
+        text = finding.text
+        for value in sorted(filter(None, hidden), key=len, reverse=True):
+            text = text.replace(repr(value), repr(hidden[value]))
+            if len(value) >= _MASKED_MIN:
+                text = text.replace(value, hidden[value])
+        return replace(finding, text=text)
 
     def lookup(self, name: str, run: _Run) -> Answer:
         """What stands for `${name}`."""
         prefix, colon, rest = name.partition(":")
         if colon and prefix in _PREFIXES:
+            if prefix == "sys":
+                self.asked.add(rest)
             found = _PREFIXES[prefix](rest, self._around)
             if found is None:
                 return None
-            return reference(rest, found) if prefix == "env" else (found, literal(found))
+            if prefix == "env":
+                return self.refer(rest, found, run.hides(rest))
+            if prefix == "sys" and rest in self._around.defines and run.hides(rest):
+                self.defined.add(rest)
+                return self.export(found, "sys", rest)
+            return found, literal(found)
         if name in self._entries:
             return self._other_key(name, run)
         if self._bare and name in self._around.environ:
-            return reference(name, self._around.environ[name])
-        return run.filters(name) if run.filters else None
+            return self.refer(name, self._around.environ[name], run.hides(name))
+        answer = run.filters(name) if run.filters else None
+        run.hidden = run.hidden or answer is not None
+        return answer
 
     def _other_key(self, name: str, run: _Run) -> Answer:
         if name in self._stack or len(self._stack) > _DEPTH_MAX:
@@ -148,6 +207,14 @@ class _Run:
         self._steps = 0
         self.filters = filters
         self.open = False
+        self.hidden = False
+        """Whether it holds what must never show, from elsewhere."""
+
+    def hides(self, name: str) -> bool:
+        """Whether what stands for that name must never show: by its name, or that of the value."""
+        secret = names_secret(name) or names_secret(self._entry.key)
+        self.hidden = self.hidden or secret
+        return secret
 
     def expand(self, text: str) -> tuple[str, str]:
         plain: list[str] = []
@@ -170,6 +237,8 @@ class _Run:
         name, default, otherwise = name.partition(":-")
         found = self._resolver.lookup(name, self)
         if found is not None:
+            if found[1] != literal(found[0]):
+                self._resolver.remember(self._entry.place, *found)
             return found
         if default:
             return otherwise, literal(otherwise)

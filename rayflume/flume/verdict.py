@@ -19,6 +19,7 @@ from rayflume.config.wiring import ChecksChannels
 from rayflume.errors import ConfigError
 from rayflume.flume.filters import AgentFilters
 from rayflume.flume.findings import Finding, Place
+from rayflume.flume.global_tls import GlobalTls
 from rayflume.flume.groups import Group, group_of
 from rayflume.flume.names import FlumePart, Severity, Status
 from rayflume.flume.sections import KINDS, AgentText, Section, meant, nearest_of
@@ -72,6 +73,7 @@ class Verdict:
         self._resolver = resolver
         self._around = around
         self._filters = AgentFilters(agent, resolver, around)
+        self.tls = GlobalTls(around, resolver)
         self._impossible: set[tuple[str, str]] = set()
         """(section, name) of parts that only rayflume cannot run: others may need them."""
         self._comments()
@@ -174,6 +176,10 @@ class Verdict:
         if part is None:
             return told, None
         path: KeyPath = (folder, name)
+        for prop, (where, value) in self.tls.missing(part, values).items():
+            told.tell(Severity.NOTE, prop, f"is that of {where}, as in Flume", value)
+            values[prop] = value
+        told.environ = {**told.environ, **self._resolver.exported}
         options = told.options(part, values, path)
         told.places[path] = told.place
         told.places[*path, "type"] = kind.place

@@ -6,7 +6,7 @@ User guide: Configuration, Monitoring, SSL/TLS support.
 from __future__ import annotations
 
 from rayflume.flume.names import FlumePart, Prop, Severity, Status
-from rayflume.flume.parts._refused import KEYSTORE, refused
+from rayflume.flume.parts._refused import refused
 
 # -- classes of users ------------------------------------------------------------------------------
 
@@ -144,26 +144,38 @@ MONITORING = (
 
 # -- Java's properties -----------------------------------------------------------------------------
 
-_PROTOCOLS = (
-    "rayflume speaks TLS 1.2 and newer; what one part shall allow is an option of that part"
+_STORE = (
+    "is what a source with `ssl = true` takes that names no key store itself; PKCS12 or PEM, see "
+    "`keystore` of the sources"
 )
+_PASSWORD = (
+    "goes with the key store of all; the plan has the name of the variable in its place, which is "
+    "to be set where the source runs"
+)
+_LIST = "is what a source with `ssl = true` takes that has no such list itself; commas part it"
+_TRUST = (
+    "a trust store for all is not read; the http sink trusts the authorities of its host: name a "
+    "PEM file with yours in the variable SSL_CERT_FILE"
+)
+_IN_THE_FILE = "what a store is, is seen in the file itself; remove it"
 JAVA = (
     FlumePart(
         kind="global_ssl",
         types=(),
         java_class="org.apache.flume.util.SSLUtil",
         props=(
-            *refused(KEYSTORE, "javax.net.ssl.keyStore", "javax.net.ssl.keyStorePassword"),
-            *refused(KEYSTORE, "javax.net.ssl.keyStoreType=JKS", "javax.net.ssl.trustStore"),
-            *refused(KEYSTORE, "javax.net.ssl.trustStorePassword"),
-            *refused(KEYSTORE, "javax.net.ssl.trustStoreType=JKS"),
-            *refused(_PROTOCOLS, "flume.ssl.include.protocols", "flume.ssl.exclude.protocols"),
-            *refused(_PROTOCOLS, "flume.ssl.include.cipherSuites"),
-            *refused(_PROTOCOLS, "flume.ssl.exclude.cipherSuites"),
+            Prop("javax.net.ssl.keyStore", why=_STORE),
+            Prop("javax.net.ssl.keyStorePassword", why=_PASSWORD),
+            Prop("javax.net.ssl.keyStoreType", "JKS", why=_IN_THE_FILE, severity=Severity.NOTE),
+            *refused(_TRUST, "javax.net.ssl.trustStore", "javax.net.ssl.trustStorePassword"),
+            *refused(_TRUST, "javax.net.ssl.trustStoreType=JKS"),
+            Prop("flume.ssl.include.protocols", why=_LIST),
+            Prop("flume.ssl.exclude.protocols", why=_LIST),
+            Prop("flume.ssl.include.cipherSuites", why=_LIST),
+            Prop("flume.ssl.exclude.cipherSuites", why=_LIST),
         ),
-        status=Status.NEVER,
-        why="Java's own settings for all parts are not read; name PEM files in each part that "
-        "speaks TLS",
+        why="-D, or else FLUME_SSL_* of the environment, for the sources http, syslogtcp and "
+        "multiport_syslogtcp with `ssl = true`; what a source says itself comes first",
     ),
     FlumePart(
         kind="system_property",
@@ -182,7 +194,8 @@ JAVA = (
             ),
             *refused("Flume 1.11 does not read it; remove it", "flume.called.from.service"),
             *refused(
-                "names a Java class; `${env:NAME}` in a file reads the environment",
+                "names a Java class; of them only org.apache.flume.node.EnvVarResolverProperties "
+                "is known, with which `${NAME}` reads the environment",
                 "propertiesImplementation",
             ),
             *refused(

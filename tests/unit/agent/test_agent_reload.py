@@ -187,3 +187,37 @@ def test_a_link_that_moves_on_is_a_change(tmp_path: Path) -> None:
         until(found, 10)
     finally:
         reloader.close()
+
+
+def test_every_file_that_is_merged_is_watched(tmp_path: Path) -> None:
+    file, more = tmp_path / "a.yaml", tmp_path / "other" / "size"
+    more.parent.mkdir()
+    more.write_text("1")
+    file.write_text(TEXT)
+
+    def read() -> AgentPlan:
+        plan = tmp_path / "merged.yaml"
+        plan.write_text(file.read_text().replace("SIZE", more.read_text()))
+        return load(plan)
+
+    first = read()
+    agent = Agent(first)
+    said: list[str] = []
+    reloader = Reloader(agent, Reload(file, read, said.append, first, more=(more,)))
+
+    def applied(sizes: list[object]) -> bool:
+        reloader.look()
+        return agent.sizes == sizes
+
+    try:
+        until(lambda: applied([]), 10)
+        more.write_text("2")
+        until(lambda: applied([2]), 10)
+        more.unlink()
+        file.write_text(TEXT + "# changed while the other is gone\n")
+        assert applied([2])
+        more.write_text("3")
+        until(lambda: applied([2, 3]), 10)
+        assert any(f"{file}, {more} has changed: adjust c" in text for text in said)
+    finally:
+        reloader.close()
