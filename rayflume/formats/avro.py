@@ -33,6 +33,7 @@ from rayflume.formats._lake_types import Unfit
 from rayflume.formats._options import UNREADABLE_DOC, UnreadableText
 from rayflume.formats._rows import NOT_UTF8, Rows
 from rayflume.formats._tables import TableFormat
+from rayflume.formats._unpacked import Budget
 from rayflume.interfaces import Contract, Decoded, Format
 from rayflume.schema import arrow_schema
 
@@ -119,7 +120,7 @@ class Avro(Component):
         """Raises OptionError for a schema file that is missing or wrong."""
         unicode = "replace" if self.errors == "replace" else "strict"
         if self.framing == "container":
-            return TableFormat(lambda data: _read_container(data, unicode))
+            return TableFormat(lambda data, budget: _read_container(data, budget, unicode))
         given = self.avro_schema
         if self.schema_file is not None:
             given = _text_of(context.path(self.schema_file))
@@ -266,10 +267,11 @@ class AvroFormat:
         return data[len(self._prefix) :]
 
 
-def _read_container(data: pa.Buffer, unicode: str) -> pa.Table:
+def _read_container(data: pa.Buffer, budget: Budget, unicode: str) -> pa.Table:
     """The one record of an Avro file. Raises Unfit."""
     try:
         schema, record = _only_record(data.to_pybytes())
+        budget.take(len(record), data.size)
         reading = _reading_of(schema, unicode)
     except (ConfigError, NotAvro) as error:
         raise Unfit(f"not an Avro file that makes a row: {error}") from None
