@@ -1,43 +1,91 @@
 """What the pages of a Parquet file take in memory, read from their own headers: the footer's sums
 are only what the writer says.
 
-Source: parquet-format 2.10, `parquet.thrift`; the compact protocol of Thrift.
+Footer and headers are read here and not by pyarrow, whose metadata objects end the process for a
+footer that contradicts itself (`terminate called`, version 26). Source: parquet-format 2.10,
+`parquet.thrift`; the compact protocol of Thrift.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rayflume.formats._unpacked import VALUE_BYTES
 
-Fields: TypeAlias = "dict[int, int | Fields]"
-"""Of a struct: its whole numbers, and the structs inside it."""
+Value: TypeAlias = "int | bytes | bool | float | list[Value] | dict[int, Value]"
+Fields: TypeAlias = "dict[int, Value]"
+"""Of a struct, by their numbers."""
 
+_MAGIC = b"PAR1"
+_TAIL_BYTES = 4 + len(_MAGIC)
+_ROW_GROUPS = 4
+_CHUNKS, _ROWS = 1, 3
+_CHUNK_META = 3
+_TYPE, _ENCODINGS, _PATH, _PACKED_BYTES, _DATA_AT, _WORDS_AT = 1, 2, 3, 7, 9, 11
+_BYTE_ARRAY = 6
+_READ_AS_WORDS: tuple[Value, ...] = (0, 2, 3, 4, 8)
+"""Encodings: plain, dictionary, and those of levels."""
 _UNPACKED, _PACKED = 2, 3
 _PAGES = (5, 7, 8)
 """Headers of pages with values: data, dictionary, data of version 2. Field 1 counts the values."""
 _VALUES = 1
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
 _DEPTH_MAX = 8
+_STEPS_MAX = 500_000
+"""Values in a footer, or in the header of a page."""
 
 
-def file_bytes(data: pa.Buffer, metadata: pq.FileMetaData) -> int:
-    """Bytes of all pages uncompressed, and of the values in them. Raises ValueError."""
-    view, total = memoryview(data).cast("B"), 0
-    groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
-    for group in groups:
-        if not group.num_rows:
-            continue  # its pages are not read, and its offsets point anywhere
-        for column in range(metadata.num_columns):
-            chunk = group.column(column)
-            start = chunk.data_page_offset
-            if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
-                start = chunk.dictionary_page_offset
-            total += _chunk_bytes(view, start, start + chunk.total_compressed_size)
-    return total
+@dataclass(frozen=True)
+class Size:
+    """`total`: bytes of all pages uncompressed, and of the values in them. `words`: the columns of
+    texts that can be read as dictionaries, by their paths.
+    """
+
+    total: int
+    words: tuple[str, ...]
+
+
+def size_of(data: pa.Buffer) -> Size:
+    """Raises ValueError for what is no Parquet file, or says that its pages are elsewhere."""
+    view = memoryview(data).cast("B")
+    total = 0
+    words: set[str] = set()
+    others: set[str] = set()
+    for chunk in _chunks(_footer(view)):
+        start = _int(chunk, _DATA_AT)
+        if 0 < _int(chunk, _WORDS_AT) < start:
+            start = _int(chunk, _WORDS_AT)
+        total += _chunk_bytes(view, start, start + _int(chunk, _PACKED_BYTES))
+        path = b".".join(name for name in _list(chunk, _PATH) if isinstance(name, bytes))
+        plain = all(encoding in _READ_AS_WORDS for encoding in _list(chunk, _ENCODINGS))
+        (words if plain and _int(chunk, _TYPE) == _BYTE_ARRAY else others).add(
+            path.decode("utf-8", "replace")
+        )
+    return Size(total, tuple(sorted(words - others)))
+
+
+def _footer(view: memoryview) -> Fields:
+    length = len(view)
+    if length < _TAIL_BYTES or bytes(view[-len(_MAGIC) :]) != _MAGIC:
+        raise ValueError("it does not end as a Parquet file does")
+    start = length - _TAIL_BYTES - int.from_bytes(view[-_TAIL_BYTES : -len(_MAGIC)], "little")
+    if start < 0:
+        raise ValueError("its footer has no place in it")
+    return _Compact(view, start).struct()
+
+
+def _chunks(footer: Fields) -> Iterator[Fields]:
+    """The columns of all row groups. Of a group without rows no page is read, and its offsets point
+    anywhere.
+    """
+    for group in _structs(footer, _ROW_GROUPS):
+        if _int(group, _ROWS):
+            for chunk in _structs(group, _CHUNKS):
+                yield _struct(chunk.get(_CHUNK_META))
 
 
 def _chunk_bytes(data: memoryview, start: int, stop: int) -> int:
@@ -47,25 +95,35 @@ def _chunk_bytes(data: memoryview, start: int, stop: int) -> int:
     while start < stop:
         reader = _Compact(data, start)
         header = reader.struct()
-        packed, unpacked = header.get(_PACKED), header.get(_UNPACKED)
-        if (
-            not isinstance(packed, int)
-            or not isinstance(unpacked, int)
-            or min(packed, unpacked) < 0
-        ):
-            raise ValueError("the header of a page lacks its sizes")
+        packed, unpacked = _int(header, _PACKED), _int(header, _UNPACKED)
+        if min(packed, unpacked) < 0:
+            raise ValueError("a page has less than no bytes")
         start = reader.at + packed
-        total += unpacked + VALUE_BYTES * _values_of(header)
+        pages = [_struct(header[page]) for page in _PAGES if page in header]
+        total += unpacked + VALUE_BYTES * max((_int(page, _VALUES) for page in pages), default=0)
     return total
 
 
-def _values_of(header: Fields) -> int:
-    count = 0
-    for page in _PAGES:
-        inner = header.get(page)
-        values = inner.get(_VALUES) if isinstance(inner, dict) else None
-        count = max(count, values if isinstance(values, int) else 0)
-    return count
+def _int(fields: Fields, number: int) -> int:
+    value = fields.get(number, 0)
+    if not isinstance(value, int):
+        raise ValueError("a number is something else")
+    return value
+
+
+def _struct(value: Value | None) -> Fields:
+    if not isinstance(value, dict):
+        raise ValueError("a part of the footer is missing")
+    return value
+
+
+def _list(fields: Fields, number: int) -> list[Value]:
+    values = fields.get(number, [])
+    return values if isinstance(values, list) else []
+
+
+def _structs(fields: Fields, number: int) -> list[Fields]:
+    return [_struct(value) for value in _list(fields, number)]
 
 
 class _Compact:
@@ -73,23 +131,23 @@ class _Compact:
 
     def __init__(self, data: memoryview, at: int) -> None:
         self._data = data
+        self._steps = 0
         self.at = at
 
     def struct(self, depth: int = 0) -> Fields:
         if depth > _DEPTH_MAX:
-            raise ValueError("the header of a page is nested too deeply")
+            raise ValueError("it is nested too deeply")
         found: Fields = {}
         field = 0
         while head := self._byte():
             field = field + (head >> 4) if head >> 4 else self._number()
-            value = self._value(head & 15, depth)
-            if value is not None:
-                found[field] = value
+            kind = head & 15
+            found[field] = kind == _TRUE if kind in (_TRUE, _FALSE) else self._value(kind, depth)
         return found
 
     def _byte(self) -> int:
         if self.at >= len(self._data):
-            raise ValueError("the header of a page has no end")
+            raise ValueError("it ends too early")
         self.at += 1
         return self._data[self.at - 1]
 
@@ -100,39 +158,38 @@ class _Compact:
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return value
-        raise ValueError("a number in the header of a page has no end")
+        raise ValueError("a number has no end")
 
     def _number(self) -> int:
         value = self._varint()
         return (value >> 1) ^ -(value & 1)
 
-    def _value(self, kind: int, depth: int) -> int | Fields | None:
-        if kind in (_TRUE, _FALSE):
-            return None
+    def _bytes(self, length: int) -> bytes:
+        start = self.at
+        if length > len(self._data) - start:
+            raise ValueError("it ends too early")
+        self.at += length
+        return bytes(self._data[start : self.at])
+
+    def _value(self, kind: int, depth: int) -> Value:
+        self._steps += 1
+        if self._steps > _STEPS_MAX:
+            raise ValueError(f"it has more than {_STEPS_MAX:,} values beside its rows")
         if kind == _STRUCT:
             return self.struct(depth + 1)
-        if kind == _BYTE:
-            self._byte()
-        elif kind == _DOUBLE:
-            self.at += 8
-        elif kind == _BINARY:
-            length = self._varint()  # moves the place, too
-            self.at += length
-        elif kind in (_LIST, _SET):
-            self._skip_items(depth)
-        elif kind == _MAP or kind == 0 or kind > _STRUCT:
-            raise ValueError("the header of a page holds what no such header has")
-        else:
-            return self._number()
-        return None
+        if kind in (_TRUE, _FALSE, _BYTE):  # booleans in a list have a byte each
+            return self._byte()
+        if kind == _DOUBLE:
+            return self._bytes(8)
+        if kind == _BINARY:
+            return self._bytes(self._varint())
+        if kind in (_LIST, _SET):
+            return self._list(depth)
+        if kind == 0 or kind >= _MAP:
+            raise ValueError("it holds what no Parquet file has")
+        return self._number()
 
-    def _skip_items(self, depth: int) -> None:
+    def _list(self, depth: int) -> list[Value]:
         head = self._byte()
         count = self._varint() if head >> 4 == 15 else head >> 4
-        for _ in range(count):
-            if head & 15 in (_TRUE, _FALSE):
-                self._byte()
-            else:
-                self._value(head & 15, depth + 1)
-            if self.at > len(self._data):
-                raise ValueError("the header of a page has no end")
+        return [self._value(head & 15, depth + 1) for _ in range(count)]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rayflume.component import Context, component
-from rayflume.formats._parquet_size import file_bytes
+from rayflume.formats._lake_types import Unfit
+from rayflume.formats._parquet_size import size_of
 from rayflume.formats._tables import TableFormat, TableOptions
 from rayflume.formats._unpacked import Budget, decoded_bytes
 
 _ROWS_AT_ONCE = 1024
-_READ_AS_WORDS = frozenset({"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"})
 
 
 @component
@@ -31,13 +33,11 @@ def read(data: pa.Buffer, budget: Budget) -> pa.Table:
 
     Texts stay words of dictionaries until it is known how long all of them are.
     """
-    metadata = pq.read_metadata(pa.BufferReader(data))
-    size = file_bytes(data, metadata)
+    found = size_of(data)
+    size, decoded = found.total, 0
     budget.take(size, data.size)
-    source, words = pa.BufferReader(data), _words(metadata)
     batches: list[pa.RecordBatch] = []
-    decoded = 0
-    with pq.ParquetFile(source, read_dictionary=words) as file:
+    with _opened(data, found.words) as file:
         for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False):
             decoded += sum(decoded_bytes(column) for column in batch.columns)
             if decoded > size:
@@ -48,12 +48,8 @@ def read(data: pa.Buffer, budget: Budget) -> pa.Table:
     return pa.Table.from_batches(batches, schema)
 
 
-def _words(metadata: pq.FileMetaData) -> list[str]:
-    """The columns that can be read as dictionaries."""
-    found = []
-    for place in range(metadata.num_columns):
-        chunks = [metadata.row_group(g).column(place) for g in range(metadata.num_row_groups)]
-        plain = all(_READ_AS_WORDS.issuperset(chunk.encodings) for chunk in chunks)
-        if chunks and plain and chunks[0].physical_type == "BYTE_ARRAY":
-            found.append(chunks[0].path_in_schema)
-    return found
+def _opened(data: pa.Buffer, words: Sequence[str]) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(pa.BufferReader(data), read_dictionary=words)
+    except KeyError:
+        raise Unfit("the columns of the body are not those of its schema") from None

@@ -202,15 +202,27 @@ def test_s3_many_small_bodies_share_what_is_free_of_the_ratio() -> None:
     assert len(decoded.bad) == 200 - decoded.table.num_rows
 
 
+def test_s5_a_footer_that_contradicts_itself_does_not_end_the_process() -> None:
+    """pyarrow's own metadata objects do, for a histogram that has not the length it should."""
+    file = io.BytesIO()
+    pq.write_table(pa.table({"s": [["x"], None, []]}), file)
+    sound = file.getvalue()
+    good = body("parquet", pa.table({"n": [1]}))
+    for place in range(len(sound) - 400, len(sound) - 8):
+        for byte in (0x19, 0x26, 0x36, 0xFF):
+            written = sound[:place] + bytes([byte]) + sound[place + 1 :]
+            decoded = decode(build("parquet", rows_column="rows"), written, good)
+            assert len(decoded.bad) + decoded.table.num_rows == 2
+
+
 def test_s3_a_footer_cannot_lie_about_the_pages() -> None:
     table = pa.table({"s": pa.array([b"x" * (4 << 20)])})
     file = io.BytesIO()
     pq.write_table(table, file, compression="zstd", use_dictionary=False, write_statistics=False)
     sound = file.getvalue()
-    footer = sound.rindex(b"zstd") if b"zstd" in sound else 0
     size = pq.read_metadata(io.BytesIO(sound)).row_group(0).column(0).total_uncompressed_size
     written = sound.replace(_zigzag(size), _zigzag(size - (4 << 20) + (1 << 21)))
-    assert written != sound and footer == 0
+    assert written != sound
     decoded = decode(build("parquet"), written)
     assert "100 times as long" in decoded.bad[0][1]
 
