@@ -91,10 +91,16 @@ def read_flume(paths: Sequence[str | Path], around: Surroundings) -> FlumeFile:
     for reading in readings.values():
         if any(one.fatal and one.agent in ("", reading.name) for one in findings):
             reading.plan = None
+        reading.findings = [_masked(one, resolver) for one in reading.findings]
         findings += reading.findings
+    findings = [_masked(one, resolver) for one in findings]
     order = {file: number for number, file in enumerate(files)}
     findings.sort(key=lambda one: (order.get(one.place.file, 0), one.place.line))
     return FlumeFile(files, readings, list(dict.fromkeys(findings)), dict(resolver.exported))
+
+
+def _masked(finding: Finding, resolver: Resolver) -> Finding:
+    return replace(finding, text=resolver.masked(finding.text))
 
 
 def _owned(finding: Finding, agents: Mapping[str, AgentReading]) -> Finding:

@@ -30,6 +30,8 @@ from rayflume.flume.names import Severity
 
 _CHARACTERS_MAX = 2**20
 _DEPTH_MAX = 50
+_HIDDEN_CHARACTERS_MIN = 4
+"""Shorter ones are in half of all words."""
 _UNKNOWN_IN_SECRET = (
     "nothing is known of a `${...}` in it; the text stays as it is, as in Flume; for the "
     "environment write ${env:NAME}"
@@ -94,6 +96,7 @@ class Resolver:
         self.findings: list[Finding] = []
         self.exported: dict[str, str] = {}
         """Variables that config filters have given values, which the plan refers to."""
+        self._hidden: dict[str, str] = {}
 
     def value(self, entry: Entry, filters: Filters | None = None) -> Value:
         """The value of an entry. Raises ConfigError: it grows beyond all bounds."""
@@ -108,10 +111,28 @@ class Resolver:
             same = resolve({"": written}, environ)[""] == text
         except ConfigError:
             same = False
+        if text and same and written != literal(text):
+            self._hidden[text] = written
         return Value(text, written if same else literal(text), entry.key, entry.place, run.open)
+
+    def masked(self, text: str) -> str:
+        """The text with references in place of what they stand for: of a variable nobody knows
+        whether it is a secret (S12).
+        """
+        for hidden, written in sorted(self._hidden.items(), key=lambda item: -len(item[0])):
+            text = text.replace(repr(hidden), repr(written))
+            if len(hidden) >= _HIDDEN_CHARACTERS_MIN:
+                text = text.replace(hidden, written)
+        return text
 
     def lookup(self, name: str, run: _Run) -> Answer:
         """What stands for `${name}`."""
+        found = self._found(name, run)
+        if found is not None and found[0] and found[1] == f"${{{name.removeprefix('env:')}}}":
+            self._hidden[found[0]] = found[1]
+        return found
+
+    def _found(self, name: str, run: _Run) -> Answer:
         prefix, colon, rest = name.partition(":")
         if colon and prefix in _PREFIXES:
             found = _PREFIXES[prefix](rest, self._around)
