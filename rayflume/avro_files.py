@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pyarrow as pa
 
@@ -22,6 +23,9 @@ _RATIO_MAX = 100
 # Below so many bytes a high ratio harms nobody.
 _RATIO_FREE = 2**20
 _HEADER_BYTES_MAX = 16 * 2**20
+_HEADER_NAMES_MAX = 1_000
+_LZMA_BYTES_MAX = 128 * 2**20
+"""Memory for a dictionary, whose size a block names itself; `xz -9` takes 65 MiB."""
 _RECORDS_MAX = 2**24
 _VARINT_BYTES_MAX = 10
 _READ = 2**16
@@ -64,11 +68,15 @@ class Block:
     end: int
 
 
+Container: TypeAlias = "int | bytes"
+"""The descriptor of a file, or all of its bytes."""
+
+
 class _Bytes:
     """Reads forward from a place in a file; what is missing is NotAvro. Raises OSError."""
 
-    def __init__(self, fd: int, place: int, stop: int) -> None:
-        self._fd = fd
+    def __init__(self, file: Container, place: int, stop: int) -> None:
+        self._file = file
         self._stop = stop
         self._data = b""
         self._at = 0
@@ -77,8 +85,7 @@ class _Bytes:
     def take(self, count: int) -> bytes:
         if len(self._data) - self._at < count:
             wanted = max(_READ, count)
-            here = self.place
-            self._data = os.pread(self._fd, min(wanted, self._stop - here), here)
+            self._data = self._read(min(wanted, self._stop - self.place))
             self._at = 0
             if len(self._data) < count:
                 raise NotAvro(f"it ends in the middle of a block, at byte {self._stop}")
@@ -86,6 +93,11 @@ class _Bytes:
         self._at += count
         self.place += count
         return taken
+
+    def _read(self, count: int) -> bytes:
+        if isinstance(self._file, bytes):
+            return self._file[self.place : self.place + count]
+        return os.pread(self._file, count, self.place)
 
     def long(self) -> int:
         value = 0
@@ -103,9 +115,9 @@ class _Bytes:
         return self.take(length)
 
 
-def read_header(fd: int, size: int) -> Header:
+def read_header(file: Container, size: int) -> Header:
     """The header of a file of `size` bytes. Raises NotAvro, OSError. Blocks."""
-    source = _Bytes(fd, 0, size)
+    source = _Bytes(file, 0, size)
     if size < len(MAGIC) or source.take(len(MAGIC)) != MAGIC:
         raise NotAvro("it does not begin as an Avro file does")
     metadata: dict[str, bytes] = {}
@@ -116,15 +128,17 @@ def read_header(fd: int, size: int) -> Header:
         for _ in range(count):
             name = source.text().decode("utf-8", "replace")
             metadata[name] = source.text()
-            if source.place > _HEADER_BYTES_MAX:
-                raise NotAvro("its header is longer than 16 MiB")
+            if source.place > _HEADER_BYTES_MAX or len(metadata) > _HEADER_NAMES_MAX:
+                raise NotAvro(
+                    f"its header is longer than 16 MiB or has more than {_HEADER_NAMES_MAX:,} names"
+                )
     sync = source.take(SYNC_BYTES)
     return Header(metadata, sync, source.place)
 
 
-def read_block(fd: int, header: Header, start: int, stop: int) -> Block:
+def read_block(file: Container, header: Header, start: int, stop: int) -> Block:
     """The block at a place of the file. Raises NotAvro, OSError. Blocks."""
-    source = _Bytes(fd, start, stop)
+    source = _Bytes(file, start, stop)
     count, length = source.long(), source.long()
     if not 0 <= count <= _RECORDS_MAX or not 0 <= length <= BLOCK_BYTES_MAX:
         raise NotAvro(f"the block at byte {start} has {count} records in {length} bytes")
@@ -148,7 +162,7 @@ def decompressed(header: Header, block: Block) -> bytes:
         elif codec == "bzip2":
             found = bz2.BZ2Decompressor().decompress(data, limit + 1)
         elif codec == "xz":
-            found = lzma.LZMADecompressor().decompress(data, limit + 1)
+            found = lzma.LZMADecompressor(memlimit=_LZMA_BYTES_MAX).decompress(data, limit + 1)
         elif codec == "zstandard":
             with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
                 found = stream.read(limit + 1)

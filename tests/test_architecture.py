@@ -84,7 +84,7 @@ MAY_IMPORT = {
     "sink_processors": CONTRACTS,
     "sink_selectors": CONTRACTS,
     "channels": CONTRACTS | {"journal"},
-    "formats": CONTRACTS | {"kernels", "spans"},
+    "formats": CONTRACTS | {"avro_files", "kernels", "spans"},
     "sinks": CONTRACTS | {"lake", "serializer", "table", "tombstones"},
     # of lakes: no agent, no sink, no journal
     "maintenance": CONTRACTS | {"hashes", "kernels", "tombstones"},

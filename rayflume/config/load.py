@@ -103,9 +103,7 @@ class _Reader:
         return Document(value, root.start_mark.line + 1, self._lines, self._problems)
 
     def _value(self, node: yaml.Node, path: KeyPath) -> Json:
-        self._nodes += 1
-        if len(path) > _DEPTH_MAX or self._nodes > _NODES_MAX:
-            raise RecursionError
+        self._count(len(path))
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
@@ -122,9 +120,15 @@ class _Reader:
         self._report(node, f"the tag {node.tag.replace(_TAG, '!!')} is not supported; remove it")
         return None
 
+    def _count(self, depth: int) -> None:
+        self._nodes += 1
+        if depth > _DEPTH_MAX or self._nodes > _NODES_MAX:
+            raise RecursionError
+
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Json]:
         values: dict[str, Json] = {}
         for merged in reversed(list(self._merged(node))):  # the earlier wins, own keys win over all
+            self._count(len(path))  # also one that is empty: merged twice it is there twice
             values |= self._mapping(merged, path)
         first: dict[str, int] = {}
         for key, item in self._entries(node):

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from rayflume.errors import ConfigError
-from rayflume.schema import DIGITS_MAX, NESTING_MAX, TIMESTAMP, Column
+from rayflume.schema import DIGITS_MAX, FIELDS_MAX, NESTING_MAX, TIMESTAMP, Column
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
@@ -34,10 +34,13 @@ _NUMBERS = (("int", "long"), ("float", "double"))
 
 @dataclass(frozen=True)
 class Node:
-    """`raw`: the Arrow type of what fastavro reads; `column`: what it becomes."""
+    """`raw`: the Arrow type of what fastavro reads; `column`: what it becomes. `fields`: how many
+    are in it.
+    """
 
     raw: pa.DataType
     column: Column
+    fields: int = 0
 
 
 def columns_and_raw(schema: Json) -> tuple[tuple[Column, ...], pa.StructType]:
@@ -97,7 +100,7 @@ def _node(kind: Json, name: str, path: str, known: Mapping[str, Node | None]) ->
 
 def _renamed(node: Node, name: str) -> Node:
     column = node.column
-    return Node(node.raw, Column(name, column.type, column.epoch, column.children))
+    return Node(node.raw, Column(name, column.type, column.epoch, column.children), node.fields)
 
 
 def _complex(
@@ -152,23 +155,30 @@ def _record(kind: dict[str, Json], name: str, path: str, known: Mapping[str, Nod
 
 
 def _struct(children: list[Node], name: str) -> Node:
+    """Raises ConfigError for too many fields: a type may be named in another as often as one likes,
+    so a few lines of schema can have billions.
+    """
+    fields = len(children) + sum(child.fields for child in children)
+    if fields > FIELDS_MAX:
+        raise ConfigError(f"the Avro schema has more than {FIELDS_MAX:,} fields")
     raw = pa.struct([(child.column.name, child.raw) for child in children])
     kind = pa.struct([(child.column.name, child.column.type) for child in children])
-    return Node(raw, Column(name, kind, "", tuple(child.column for child in children)))
+    return Node(raw, Column(name, kind, "", tuple(child.column for child in children)), fields)
 
 
 def _list(item: Node | None, name: str, path: str) -> Node:
     if item is None:
         raise ConfigError(f"{path}: a list or map of nothing but nulls has no column type")
     column = Column("item", item.column.type, item.column.epoch, item.column.children)
-    return Node(pa.list_(item.raw), Column(name, pa.list_(item.column.type), "", (column,)))
+    kind = pa.list_(item.column.type)
+    return Node(pa.list_(item.raw), Column(name, kind, "", (column,)), item.fields)
 
 
 def _map(value: Node | None, name: str, path: str) -> Node:
     pair = value and _struct([Node(pa.string(), Column("key", pa.string())), value], "item")
     found = _list(pair, name, path)
     assert value is not None
-    return Node(pa.map_(pa.string(), value.raw), found.column)
+    return Node(pa.map_(pa.string(), value.raw), found.column, found.fields)
 
 
 def _union(

@@ -18,6 +18,7 @@ from rayflume.formats._columns import fit_all
 from rayflume.formats._lake_types import Unfit, lake_array
 from rayflume.formats._options import SCHEMA_DOC, DeclaredSchema
 from rayflume.formats._rows import EMPTY, Indexes, Rows, record_batch
+from rayflume.formats._unpacked import Budget
 from rayflume.interfaces import Contract, Decoded
 from rayflume.schema import (
     FIELDS_MAX,
@@ -30,8 +31,8 @@ from rayflume.schema import (
     prune,
 )
 
-Read: TypeAlias = "Callable[[pa.Buffer], pa.Table]"
-"""Opens one body. Raises Unfit, or as pyarrow does."""
+Read: TypeAlias = "Callable[[pa.Buffer, Budget], pa.Table]"
+"""Opens one body, if the budget lets it. Raises Unfit, or as pyarrow does."""
 Group: TypeAlias = "tuple[Indexes, pa.Table]"
 """Places in the rows, and the columns of these rows."""
 NO_COLUMNS = "the body has no column with a value, and no row before had one"
@@ -96,9 +97,10 @@ class TableFormat:
         """The bodies that can be read, by their schemas; the others are dropped."""
         tables: list[pa.Table] = []
         reasons: dict[int, str] = {}
+        budget = Budget()
         for place, value in enumerate(rows.body):
             try:
-                tables.append(self._opened(value.as_buffer()))
+                tables.append(self._opened(value.as_buffer(), budget))
             except Unfit as error:
                 reasons[place] = str(error)
             except (pa.ArrowException, ValueError, OSError, EOFError, MemoryError) as error:
@@ -112,10 +114,10 @@ class TableFormat:
             for found in places.values()
         ]
 
-    def _opened(self, data: pa.Buffer) -> pa.Table:
+    def _opened(self, data: pa.Buffer, budget: Budget) -> pa.Table:
         if not data.size:
             raise Unfit(EMPTY)
-        table = self._read(data)
+        table = self._read(data, budget)
         table.validate(full=True)
         names = table.column_names
         if len(set(names)) < len(names):
@@ -125,7 +127,10 @@ class TableFormat:
                 f"the body holds {table.num_rows} rows: one event is one row (the option "
                 "`rows_column` makes a list of them)"
             )
-        arrays = [lake_array(pa.concat_arrays(c.chunks), n) for n, c in _named(table)]
+        arrays = [
+            pa.concat_arrays([lake_array(chunk, name) for chunk in column.chunks])
+            for name, column in _named(table)
+        ]
         if not self._rows_column:
             return pa.table(arrays, names=names)
         items = pa.StructArray.from_arrays(arrays, names) if arrays else pa.nulls(0)

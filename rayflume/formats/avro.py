@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, cast
 
 import fastavro
+import numpy as np
 import pyarrow as pa
 from fastavro.schema import SchemaParseException, fingerprint, to_parsing_canonical_form
 from pydantic import AfterValidator, model_validator
 
+from rayflume.avro_files import NotAvro, decompressed, read_block, read_header
+from rayflume.batch import body_offsets
 from rayflume.component import LOCAL_PATH, Component, Context, component, option
 from rayflume.errors import ConfigError, OptionError
 from rayflume.formats._avro_types import (
@@ -29,6 +33,7 @@ from rayflume.formats._lake_types import Unfit
 from rayflume.formats._options import UNREADABLE_DOC, UnreadableText
 from rayflume.formats._rows import NOT_UTF8, Rows
 from rayflume.formats._tables import TableFormat
+from rayflume.formats._unpacked import Budget
 from rayflume.interfaces import Contract, Decoded, Format
 from rayflume.schema import arrow_schema
 
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from fastavro.types import Schema
 
 Framing: TypeAlias = "Literal['none', 'single_object', 'confluent', 'container']"
+_TOGETHER_BYTES = 2**20
 _SINGLE_OBJECT = b"\xc3\x01"
 _CONFLUENT = b"\x00"
 _EXAMPLE = {
@@ -114,7 +120,7 @@ class Avro(Component):
         """Raises OptionError for a schema file that is missing or wrong."""
         unicode = "replace" if self.errors == "replace" else "strict"
         if self.framing == "container":
-            return TableFormat(lambda data: _read_container(data, unicode))
+            return TableFormat(lambda data, budget: _read_container(data, budget, unicode))
         given = self.avro_schema
         if self.schema_file is not None:
             given = _text_of(context.path(self.schema_file))
@@ -197,6 +203,16 @@ class _Reading:
         return pa.concat_arrays(parts), reasons
 
 
+def spans_of(body: pa.BinaryArray) -> list[tuple[int, int]]:
+    """Rows that are read together: one byte may be an object of 200, so not all are at once."""
+    if not len(body):
+        return []
+    offsets = body_offsets(body).astype(np.int64)
+    steps = (offsets[:-1] - offsets[0]) // _TOGETHER_BYTES
+    starts = [0, *(np.flatnonzero(np.diff(steps)) + 1).tolist()]
+    return list(pairwise([*starts, len(body)]))
+
+
 class AvroFormat:
     """Rows: as many out as in, good or bad, in order. `prefix`: what bodies begin with."""
 
@@ -219,20 +235,31 @@ class AvroFormat:
     ) -> Decoded:
         rows = Rows(body)
         rows.drop_tombstones()
-        records: list[object] = []
         reasons: dict[int, str] = {}
-        for place, data in enumerate(rows.body.to_pylist()):
+        parts = [self._part(rows.body, start, stop, reasons) for start, stop in spans_of(rows.body)]
+        rows.drop_each(reasons)
+        names = [column.name for column in self._reading.columns] if parts else []
+        arrays = {name: pa.concat_arrays([part[name] for part in parts]) for name in names}
+        return finish(rows, arrays, wanted(self._reading.columns, schema))
+
+    def _part(
+        self, body: pa.BinaryArray, start: int, stop: int, reasons: dict[int, str]
+    ) -> dict[str, pa.Array]:
+        """The columns of the good ones of some rows; of the others, why they are not."""
+        records: list[object] = []
+        places: list[int] = []
+        for place, data in enumerate(body.slice(start, stop - start).to_pylist(), start):
             try:
                 records.append(self._reading.record(self._unframed(data)))
+                places.append(place)
             except Unfit as error:
                 reasons[place] = str(error)
-        rows.drop_each(reasons)
-        arrays, wrong = self._reading.arrays(records) if records else ({}, {})
-        if wrong:
-            rows.drop_each(wrong)
-            kept = pa.array([place not in wrong for place in range(len(records))])
-            arrays = {name: array.filter(kept) for name, array in arrays.items()}
-        return finish(rows, arrays, wanted(self._reading.columns, schema))
+        arrays, wrong = self._reading.arrays(records)
+        if not wrong:
+            return arrays
+        reasons |= {places[place]: reason for place, reason in wrong.items()}
+        kept = pa.array([place not in wrong for place in range(len(records))])
+        return {name: array.filter(kept) for name, array in arrays.items()}
 
     def _unframed(self, data: bytes) -> bytes:
         if not data.startswith(self._prefix):
@@ -240,24 +267,34 @@ class AvroFormat:
         return data[len(self._prefix) :]
 
 
-def _read_container(data: pa.Buffer, unicode: str) -> pa.Table:
+def _read_container(data: pa.Buffer, budget: Budget, unicode: str) -> pa.Table:
     """The one record of an Avro file. Raises Unfit."""
     try:
-        blocks = fastavro.block_reader(io.BytesIO(data.to_pybytes()))
-        reading = _reading_of(str(blocks.metadata["avro.schema"]), unicode)
-        found = [(b.num_records, b.bytes_.read()) for b in blocks]  # type: ignore[attr-defined]
-    except ConfigError as error:
-        raise Unfit(error.message) from None
-    except Exception as error:  # whatever fastavro makes of bytes that are no container
-        raise Unfit(f"not an Avro file: {error or 'it ends too early'}") from None
-    count = sum(records for records, _ in found)
-    if count != 1:
-        raise Unfit(f"the body holds {count} records: one event is one row")
-    record = reading.record(next(block for records, block in found if records))
-    arrays, wrong = reading.arrays([record])
+        schema, record = _only_record(data.to_pybytes())
+        budget.take(len(record), data.size)
+        reading = _reading_of(schema, unicode)
+    except (ConfigError, NotAvro) as error:
+        raise Unfit(f"not an Avro file that makes a row: {error}") from None
+    except RecursionError:
+        raise Unfit("the Avro schema is nested too deeply") from None
+    arrays, wrong = reading.arrays([reading.record(record)])
     if wrong:
         raise Unfit(wrong[0])
     return pa.table(arrays)
+
+
+def _only_record(data: bytes) -> tuple[str, bytes]:
+    """Schema and bytes of the one record of an Avro file. Raises NotAvro, Unfit."""
+    header = read_header(data, len(data))
+    place, count, record = header.end, 0, b""
+    while place < len(data):
+        block = read_block(data, header, place, len(data))
+        place, count = block.end, count + block.count
+        if block.count == 1 == count:
+            record = decompressed(header, block)
+    if count != 1:
+        raise Unfit(f"the body holds {count} records: one event is one row")
+    return header.schema, record
 
 
 @lru_cache(maxsize=64)

@@ -72,8 +72,9 @@ class Serializer(BaseModel):
 class RegexExtractor(Component):
     """Write the groups of a regular expression's first match in the body into headers.
 
-    An event that does not match, or has no body, keeps its headers as they are. Rows: out = in,
-    same order. Raises: nothing.
+    An event that does not match, or has no body, keeps its headers as they are; one for which a
+    pattern that is matched row by row takes longer than a second of CPU time does not match. Rows:
+    out = in, same order. Raises: nothing.
     """
 
     regex: JavaPattern = option(

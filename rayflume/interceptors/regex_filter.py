@@ -16,7 +16,8 @@ from rayflume.regexes.columns import Matcher
 class RegexFilter(Component):
     """Keep only the events whose body matches a regular expression, or drop just those.
 
-    An event without a body matches nothing. Rows: some of in, same order; the dropped ones count
+    An event without a body matches nothing, nor does one for which a pattern that is matched row by
+    row takes longer than a second of CPU time. Rows: some of in, same order; the dropped ones count
     as read. Raises: nothing.
     """
 

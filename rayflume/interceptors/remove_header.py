@@ -59,4 +59,4 @@ class RemoveHeaderInterceptor:
     def _goes(self, name: str) -> bool:
         if name in self.names:
             return True
-        return self.pattern is not None and self.pattern.matcher.fullmatch(name) is not None
+        return self.pattern is not None and self.pattern.matches(name)

@@ -18,9 +18,10 @@ from functools import cached_property
 import regex
 
 from rayflume.regexes._parse import Hazard, parse
+from rayflume.regexes._patience import TEXT_S, Deadline, Patience
 from rayflume.regexes._replacement import Replacement, parse_replacement
 
-__all__ = ["Hazard", "JavaRegex", "Replacement"]
+__all__ = ["Hazard", "JavaRegex", "Patience", "Replacement"]
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,29 @@ class JavaRegex:
 
     @cached_property
     def matcher(self) -> regex.Pattern[str]:
-        """For single texts: `search` is Java's `find`, `fullmatch` its `matches`."""
+        """For single texts that nobody else chose; what others sent goes through the methods."""
         return regex.compile(self.python, regex.VERSION0)
 
-    def replace_all(self, text: str, by: Replacement) -> str:
-        """Every match replaced, as `Matcher.replaceAll` does it."""
+    def find(self, text: str, limit_s: float = TEXT_S, start: int = 0) -> regex.Match[str] | None:
+        """Java's `find`. Raises TimeoutError after so much CPU time."""
+        return self.matcher.search(text, start, timeout=limit_s, concurrent=True)
+
+    def matches(self, text: str) -> bool:
+        """Java's `matches`: the whole text. One for which it takes too long does not match."""
+        try:
+            found = self.matcher.fullmatch(text, timeout=TEXT_S, concurrent=True)
+        except TimeoutError:
+            return False
+        return found is not None
+
+    def replace_all(self, text: str, by: Replacement, limit_s: float = TEXT_S) -> str:
+        """Every match replaced, as `Matcher.replaceAll` does it. Raises TimeoutError after about so
+        much CPU time.
+        """
         pieces, copied, start = [], 0, 0
-        while start <= len(text) and (match := self.matcher.search(text, start)) is not None:
+        deadline = Deadline(limit_s)
+        while start <= len(text) and (match := self.find(text, limit_s, start)) is not None:
+            deadline.check()
             pieces += [text[copied : match.start()], by.of(match)]
             copied = match.end()
             # Behind an empty match Java goes on with the next character, Python does not.

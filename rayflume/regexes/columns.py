@@ -3,24 +3,29 @@ text at a time for the others.
 
 Which rows those are is known beforehand (see Hazard), and mostly there are none: bodies rarely end
 in a line end. Only a pattern that RE2 has no words for is matched row by row as a whole; the log
-says so once, when the part starts.
+says so once, when the part starts. There each text has a second, and then counts as one that does
+not match.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rayflume.regexes import Hazard, JavaRegex, Replacement
+from rayflume.regexes import Hazard, JavaRegex, Patience, Replacement
 
 _ENDS = ("\n", "\r", "\x85", "\u2028", "\u2029")
 _OTHER_ENDS = r"[\r\x{85}\x{2028}\x{2029}]"
 
 _log = logging.getLogger(__name__)
+_R = TypeVar("_R")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -47,13 +52,25 @@ class Matcher:
 
     def found(self, text: pa.StringArray) -> pa.BooleanArray:
         """Whether each holds a match; null counts as false."""
-        search = self.regex.matcher.search
+
+        def slow(row: str, limit_s: float) -> bool:
+            return self.regex.find(row, limit_s) is not None
+
         whole = self._split(
             text,
             lambda rows: pc.match_substring_regex(rows, self.re2),
-            lambda rows: pa.array([search(row) is not None for row in rows], pa.bool_()),
+            lambda rows: pa.array(self.each(rows, slow, lambda _: False), pa.bool_()),
         )
         return pc.fill_null(whole, False)
+
+    def each(
+        self, rows: Iterable[_R], work: Callable[[_R, float], _T], instead: Callable[[_R], _T]
+    ) -> list[_T]:
+        """`work(row, seconds)` for each; where it takes too long, what `instead` says."""
+        patience = Patience(self.regex.pattern)
+        done = [patience.of(partial(work, row), instead(row)) for row in rows]
+        patience.tell()
+        return done
 
     def groups(self, text: pa.StringArray, count: int) -> pa.StructArray:
         """The first `count` groups of each text's first match, null where there is none.
@@ -70,23 +87,27 @@ class Matcher:
             return pa.StructArray.from_arrays(columns, names, mask=mask)
 
         def slow(rows: Sequence[str]) -> pa.StructArray:
-            return pa.array([self._groups_of(row, names) for row in rows], kind)
+            return pa.array(self.each(rows, groups_of, lambda _: None), kind)
+
+        def groups_of(text: str, limit_s: float) -> dict[str, str] | None:
+            match = self.regex.find(text, limit_s)
+            if match is None:
+                return None
+            return {name: match.group(i + 1) or "" for i, name in enumerate(names)}
 
         return self._split(text, fast, slow)
-
-    def _groups_of(self, text: str, names: Sequence[str]) -> dict[str, str] | None:
-        match = self.regex.matcher.search(text)
-        if match is None:
-            return None
-        return {name: match.group(i + 1) or "" for i, name in enumerate(names)}
 
     def replaced(self, text: pa.StringArray, by: Replacement) -> pa.StringArray:
         """Every match replaced."""
         re2 = by.re2
+
+        def slow(row: str, limit_s: float) -> str:
+            return self.regex.replace_all(row, by, limit_s)
+
         return self._split(
             text,
             lambda rows: pc.replace_substring_regex(rows, self.re2, re2),
-            lambda rows: pa.array([self.regex.replace_all(row, by) for row in rows], pa.string()),
+            lambda rows: pa.array(self.each(rows, slow, lambda row: row), pa.string()),
             slow_only=self.regex.nullable or re2 is None,
         )
 

@@ -112,7 +112,7 @@ class Group:
             return
         with os.scandir(self.directory) as entries:
             for entry in entries:
-                if self.name.matcher.fullmatch(entry.name):
+                if self.name.matches(entry.name):
                     yield entry.path
 
     @property
@@ -128,8 +128,8 @@ class Group:
     def matches(self, path: str) -> bool:
         """Whether a file of that path would be of this group."""
         if self.name is not None:
-            place, name = Path(path), self.name.matcher
-            return str(place.parent) == self.directory and bool(name.fullmatch(place.name))
+            place = Path(path)
+            return str(place.parent) == self.directory and self.name.matches(place.name)
         return _glob_matches(Path(path).parts, Path(self.glob).parts)
 
 

@@ -89,7 +89,7 @@ def tail_positions(path: str) -> TailPositions:
                 _whole(entry["inode"]), _whole(entry["pos"]), str(entry["file"])
             )
             found.setdefault(position.inode, []).append(position)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise PositionsDamaged(
             _broken(path, 'it is no JSON array of {"inode", "pos", "file"}')
         ) from None

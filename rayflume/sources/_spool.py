@@ -85,7 +85,7 @@ class Spool:
                 continue
             try:
                 if entry.is_dir():
-                    if self.recursive and not self.ignore.matcher.fullmatch(name):
+                    if self.recursive and not self.ignore.matches(name):
                         yield from self._walk(entry.path, (*above, key))
                     continue
                 status = entry.stat()
@@ -95,7 +95,7 @@ class Spool:
                 yield Listed.of(entry.path, status)
 
     def _is_wanted(self, name: str, path: str) -> bool:
-        if self.ignore.matcher.fullmatch(name) or not self.include.matcher.fullmatch(name):
+        if self.ignore.matches(name) or not self.include.matches(name):
             return False
         return not self.is_completed(path)
 

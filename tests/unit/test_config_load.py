@@ -91,6 +91,8 @@ def test_aliases_and_merges() -> None:
         + "".join(
             f"a{i}: &a{i} [{', '.join([f'*a{i - 1}' if i else '*a'] * 8)}]\n" for i in range(9)
         ),
+        "m0: &m0 {}\n"
+        + "".join(f"m{i}: &m{i} {{<<: [*m{i - 1}, *m{i - 1}]}}\n" for i in range(1, 40)),
     ],
 )
 def test_endless_or_huge_values_are_refused(text: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -160,6 +162,24 @@ def test_who_asks_often_does_not_ask_the_agent_as_often(served: Served) -> None:
     served.clock.advance(1_000)
     served.request("GET", "/metrics/prometheus")
     assert served.asked == 2
+
+
+def test_s4_who_only_holds_connections_takes_few_descriptors_and_not_for_long(
+    monkeypatch: pytest.MonkeyPatch, served: Served
+) -> None:
+    monkeypatch.setattr("rayflume.agent.metrics_server.CONNECTIONS_MAX", 4)
+    monkeypatch.setattr("rayflume.agent.metrics_server.SILENT_S", 0.3)
+    with contextlib.ExitStack() as stack:
+        held = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", served.server.port), 10))
+            for _ in range(6)
+        ]
+        for connection in held[:4]:
+            connection.sendall(b"GET /metrics HTTP/1.1\r\n")  # and never goes on
+        for connection in reversed(held):
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+    assert served.request("GET", "/metrics")[0] == 200
 
 
 def test_a_port_that_is_taken_is_no_reason_to_stop(served: Served) -> None:

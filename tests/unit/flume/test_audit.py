@@ -42,6 +42,17 @@ def test_s12_what_is_said_of_a_file_holds_no_secret(
     assert not any("canary" in line for line in found)
 
 
+@pytest.mark.parametrize("asked", ["${env:PORT_OF_IT}", "${e['PORT_OF_IT']}"])
+def test_s12_a_variable_in_the_wrong_place_is_not_told(asked: str, tmp_path: Path) -> None:
+    filters = "a1.configfilters = e\na1.configfilters.e.type = env\n"
+    text = f"{filters}{HTTP}a1.sources.r1.port = {asked}\n"
+    file = flume_file(tmp_path, text, {"PORT_OF_IT": "canary"})
+    found = told(file)
+    assert any("'${PORT_OF_IT}' is not a whole number" in line for line in found), found
+    assert not any("canary" in line for line in found)
+    assert "canary" not in yaml_text(file.agents["a1"], file.findings, file.files)
+
+
 def test_a_password_in_an_endpoint_is_left_out_and_the_sink_runs_as_in_flume(
     tmp_path: Path,
 ) -> None:

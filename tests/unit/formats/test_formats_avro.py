@@ -161,6 +161,39 @@ def test_a_schema_that_would_never_end_is_refused() -> None:
         build(schema=record(("next", ["null", "R"])))
 
 
+def test_s2_a_schema_that_names_types_again_and_again_is_a_bad_row() -> None:
+    """A few hundred bytes of schema with 2**31 columns: counted, not built."""
+    kind: object = record(("x", ["null", "int"])) | {"name": "R0"}
+    for level in range(1, 31):
+        fields = [("a", ["null", kind]), ("b", ["null", f"R{level - 1}"])]
+        kind = record(*fields) | {"name": f"R{level}"}
+    file = io.BytesIO()
+    fastavro.writer(file, fastavro.parse_schema(kind), [{"a": None, "b": None}])  # type: ignore[arg-type]
+    decoded = decode(build(framing="container"), file.getvalue())
+    assert [place for place, _ in decoded.bad] == [0]
+    assert "more than 2,000 fields" in decoded.bad[0][1]
+
+
+@pytest.mark.parametrize("codec", ["deflate", "bzip2", "xz"])
+def test_s3_a_container_that_is_a_bomb_is_a_bad_row(codec: str) -> None:
+    schema, file = record(("b", "bytes")), io.BytesIO()
+    fastavro.writer(file, schema, [{"b": bytes(4 << 20)}], codec=codec)
+    assert len(file.getvalue()) < 10_000
+    decoded = decode(build(framing="container"), file.getvalue())
+    assert decoded.bad[0][1].endswith("grows beyond 1048576 bytes")
+
+
+def test_s2_rows_are_read_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rayflume.formats.avro._TOGETHER_BYTES", 10)
+    schema = record(("n", "int"), ("s", "string"))
+    good = [datum(schema, {"n": n, "s": "x" * (n % 7)}) for n in range(100)]
+    rows = [row if place % 9 else b"\x01" for place, row in enumerate(good)]
+    decoded = decode(build(schema=schema), *rows)
+    expected = [{"n": n, "s": "x" * (n % 7)} for n in range(100) if n % 9]
+    assert decoded.table.to_pylist() == expected
+    assert [place for place, _ in decoded.bad] == list(range(0, 100, 9))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

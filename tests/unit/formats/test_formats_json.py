@@ -189,6 +189,14 @@ def test_s2_nesting_and_field_limits_hold() -> None:
     assert "more than the 2,000" in reasons(many)[2_049]
 
 
+def test_s5_a_string_without_end_full_of_escaped_quotes_takes_no_time() -> None:
+    """Looked for anew behind each quote, its end took hours."""
+    endless = '{"a":' + "[" * 40 + '"' + '\\"' * 300_000 + "}"
+    decoded = decode(build(), endless, '{"b":1}', '{"c":"[[\\"' + "[" * 40 + '\\\\","d":2}')
+    assert list(reasons(decoded)) == [0]
+    assert decoded.table.column("d").to_pylist() == [None, 2]
+
+
 def test_dense_bad_rows_are_all_found() -> None:
     rows = ['{"a":1}', '{"a":1,}', '{"a":"x"}', '{"a":2}}', '{"a":3,"a":4}'] * 200
     decoded = decode(build({"a": "int64"}), *rows)

@@ -140,16 +140,130 @@ def test_s2_a_flood_of_columns_is_a_bad_row() -> None:
     assert "more columns than" in decoded.bad[0][1]
 
 
-def test_a_file_that_is_far_larger_than_it_looks_is_a_bad_row(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("rayflume.formats.parquet.BODY_BYTES_MAX", 1 << 20)
-    bomb = pa.table({"s": ["x" * (2 << 20)]})
+def packed(table: pa.Table, kind: str) -> bytes:
+    """As small as it gets."""
     file = io.BytesIO()
-    pq.write_table(bomb, file, compression="zstd", use_dictionary=False, write_statistics=False)
-    assert len(file.getvalue()) < 10_000
-    decoded = decode(build("parquet"), file.getvalue())
-    assert decoded.bad == ((0, "the body holds more than 1 MiB"),)
+    if kind == "parquet":
+        pq.write_table(table, file, compression="zstd", write_statistics=False)
+    else:
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_stream(file, table.schema, options=options) as writer:
+            writer.write_table(table)
+    return file.getvalue()
+
+
+def words(rows: int, length: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int8()), ["x" * length])
+
+
+BOMBS = {
+    "one value": pa.table({"s": ["x" * (4 << 20)]}),
+    "one word again and again": pa.table({"s": words(50_000, 100)}),
+    "one word in a struct": pa.table(
+        {"s": pa.StructArray.from_arrays([words(50_000, 100)], ["w"])}
+    ),
+    "nulls": pa.table({"s": pa.nulls(1_000_000, pa.int64())}),
+    "lists of nothing": pa.table({"s": pa.array([[None] * 1_000_000], pa.list_(pa.bool_()))}),
+}
+
+
+@KINDS
+@pytest.mark.parametrize("table", BOMBS.values(), ids=BOMBS)
+def test_s3_a_body_that_is_far_larger_than_it_looks_is_a_bad_row(
+    kind: str, table: pa.Table
+) -> None:
+    bomb = packed(table, kind)
+    assert len(bomb) < 30_000
+    decoded = decode(build(kind, rows_column="rows"), bomb, body(kind, pa.table({"n": [1]})))
+    assert decoded.table.to_pylist() == [{"rows": [{"n": 1}]}]
+    why = "what the body holds is more than 100 times as long as the body"
+    assert decoded.bad == ((0, why),)
+
+
+def test_s3_rows_without_bytes_and_bytes_that_are_shared_count() -> None:
+    no_bytes = pa.Array.from_buffers(
+        pa.list_(pa.int32(), 0), 10_000_000, [None], children=[pa.array([], pa.int32())]
+    )
+    view = np.array([100_000, int.from_bytes(b"xxxx"), 0, 0], np.int32)
+    shared = [None, pa.py_buffer(np.tile(view, 500)), pa.py_buffer(b"x" * 100_000)]
+    views = pa.Array.from_buffers(pa.string_view(), 500, shared)
+    for column in (no_bytes, views, pa.nulls(10_000_000)):
+        rows = packed(pa.table({"s": column}), "arrow")
+        assert len(rows) < 400_000
+        decoded = decode(build("arrow", rows_column="rows"), rows)
+        assert [place for place, _ in decoded.bad] == [0], column.type
+
+
+def test_s3_many_small_bodies_share_what_is_free_of_the_ratio() -> None:
+    equal = packed(pa.table({"s": ["x" * 900_000]}), "arrow")
+    assert len(equal) < 1_000
+    decoded = decode(build("arrow"), *[equal] * 200)
+    assert 60 < decoded.table.num_rows < 100
+    assert len(decoded.bad) == 200 - decoded.table.num_rows
+
+
+def test_s5_a_footer_that_contradicts_itself_does_not_end_the_process() -> None:
+    """pyarrow's own metadata objects do, for a histogram that has not the length it should."""
+    file = io.BytesIO()
+    pq.write_table(pa.table({"s": [["x"], None, []]}), file)
+    sound = file.getvalue()
+    good = body("parquet", pa.table({"n": [1]}))
+    for place in range(len(sound) - 400, len(sound) - 8):
+        for byte in (0x19, 0x26, 0x36, 0xFF):
+            written = sound[:place] + bytes([byte]) + sound[place + 1 :]
+            decoded = decode(build("parquet", rows_column="rows"), written, good)
+            assert len(decoded.bad) + decoded.table.num_rows == 2
+
+
+def test_s3_a_footer_cannot_lie_about_the_pages() -> None:
+    table = pa.table({"s": pa.array([b"x" * (4 << 20)])})
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd", use_dictionary=False, write_statistics=False)
+    sound = file.getvalue()
+    size = pq.read_metadata(io.BytesIO(sound)).row_group(0).column(0).total_uncompressed_size
+    written = sound.replace(_zigzag(size), _zigzag(size - (4 << 20) + (1 << 21)))
+    assert written != sound
+    decoded = decode(build("parquet"), written)
+    assert "100 times as long" in decoded.bad[0][1]
+
+
+def _zigzag(value: int) -> bytes:
+    """As a footer has a number: the compact protocol of Thrift."""
+    value, out = value << 1, bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+@KINDS
+def test_large_bodies_that_mean_well_are_read(kind: str) -> None:
+    rows = 3_000
+    table = pa.table(
+        {
+            "word": pa.array(["a", "bb", None] * (rows // 3)),
+            "wide": [f"{n:020}" for n in range(rows)],
+            "inner": [{"w": str(n % 7), "l": [str(n)] * (n % 3)} for n in range(rows)],
+            "map": pa.array([[("k", str(n % 5))] for n in range(rows)],
+                            pa.map_(pa.string(), pa.string())),
+        }
+    )  # fmt: skip
+    for whole in (packed(table, kind), body(kind, table)):
+        decoded = decode(build(kind, rows_column="rows"), whole)
+        assert decoded.bad == ()
+        [[found]] = (decoded.table.columns[0].to_pylist(),)
+        assert [row["wide"] for row in found] == table["wide"].to_pylist()
+        assert [row["inner"] for row in found] == table["inner"].to_pylist()
+        assert [row["map"][0]["value"] for row in found] == [str(n % 5) for n in range(rows)]
+
+
+def test_parquet_of_every_encoding_of_texts_is_read() -> None:
+    table = pa.table({"s": [f"{n:05}" for n in range(3_000)]})
+    for encoding in ("PLAIN", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"):
+        file = io.BytesIO()
+        pq.write_table(table, file, use_dictionary=False, column_encoding={"s": encoding})
+        decoded = decode(build("parquet", rows_column="rows"), file.getvalue())
+        assert decoded.table.column(0).to_pylist() == [table.to_pylist()]
 
 
 def test_the_file_form_of_arrow_is_read_too() -> None:

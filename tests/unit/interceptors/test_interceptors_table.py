@@ -159,6 +159,52 @@ def test_of_a_slow_pattern_the_log_hears_once(caplog: pytest.LogCaptureFixture) 
     ]
 
 
+ENDLESS = r"(?!z)(a|aa)+$"
+"""Matched in 2**n steps by Python, and not at all by RE2."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "expected"),
+    [
+        ("regex_filter", {"regex": ENDLESS}, [(b"aa", {})]),
+        (
+            "regex_extractor",
+            {"regex": ENDLESS, "serializers": [{"name": "x"}]},
+            [(b"a" * 60 + b"!", {}), (b"aa", {"x": "a"})],
+        ),
+        (
+            "search_replace",
+            {"search_pattern": ENDLESS, "replace_string": "b"},
+            [(b"a" * 60 + b"!", {}), (b"b", {})],
+        ),
+    ],
+)
+def test_s5_a_body_on_which_a_pattern_never_ends_counts_as_not_matching(
+    kind: str,
+    options: dict[str, object],
+    expected: list[Event],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("rayflume.regexes._patience.TEXT_S", 0.05)
+    assert run(kind, options, [(b"a" * 60 + b"!", {}), (b"aa", {})]) == expected
+    assert "took too long for 1 texts, which count as not matching" in caplog.messages[-1]
+
+
+def test_s5_a_body_in_a_wide_charset_on_which_a_pattern_never_ends_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rayflume.regexes._patience.TEXT_S", 0.05)
+    options: dict[str, object] = {
+        "search_pattern": ENDLESS,
+        "replace_string": "b",
+        "charset": "utf-16-le",
+    }
+    bad, good = (text.encode("utf-16-le") for text in ("a" * 60 + "!", "aa"))
+    expected: list[Event] = [(bad, {}), ("b".encode("utf-16-le"), {})]
+    assert run("search_replace", options, [(bad, {}), (good, {})]) == expected
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
