@@ -33,7 +33,7 @@ from rayflume.agent.placement import (
     with_present_nodes,
 )
 from rayflume.agent.plan_store import Record
-from rayflume.agent.supervisor import Key
+from rayflume.agent.watched import Key
 from rayflume.clock import SystemClock
 from rayflume.config import AgentPlan, PartPlan
 from rayflume.errors import ConfigError, Retry
