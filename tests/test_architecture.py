@@ -105,9 +105,10 @@ MAY_IMPORT = {
 MAY_IMPORT_RAY = {
     "rayflume/agent/actors.py": "ray",
     "rayflume/agent/cluster.py": "ray",
+    "rayflume/agent/ray_host.py": "ray",
     "rayflume/agent/ray_metrics.py": "ray.util.metrics",
     "rayflume/agent/compact_tasks.py": "ray",  # tasks, not actors: no part of an agent
-    "rayflume/agent/placement.py": "ray",  # cluster.py's other half
+    "rayflume/agent/placement.py": "ray",  # ray_host.py asks it where
     "rayflume/cli/submit.py": "ray.job_submission",  # a client of the dashboard: HTTP, no actor
 }
 PUBLIC = [

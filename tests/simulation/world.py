@@ -261,7 +261,7 @@ class _Channel:
 
 @dataclass
 class SimHost:
-    """Parts as processes of the simulation. See control.Host, and cluster.RayHost."""
+    """Parts as processes of the simulation. See control.Host, and ray_host.RayHost."""
 
     world: World
     known: dict[Key, Life] = field(default_factory=dict)
