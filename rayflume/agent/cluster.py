@@ -84,20 +84,8 @@ def start_agent(record: Record, *, detached: bool) -> RayAgent:
         )
     earlier = store().load(agent)
     if earlier is not None:
-        begun = [name for name in record.plan.channels if name in earlier.plan.channels]
-        record = replace(
-            record,
-            version=earlier.version + 1,
-            nodes=earlier.nodes,
-            journals={} if record.new_journal else dict.fromkeys(begun, ""),
-            pinned=earlier.pinned,
-            hosts=earlier.hosts,
-        )
-        # What an earlier life left behind runs by an earlier plan: it must not be adopted.
-        for plan in filter(None, (earlier.plan, earlier.before)):
-            host = RayHost(replace(record, plan=plan))
-            for key in expand(replace(record, plan=plan)):
-                host.kill(key)
+        record = _following(earlier, record)
+        _end_left_behind(earlier, record)
     store().save(record)
     options: dict[str, Any] = {
         "name": actor_name(agent, _SUPERVISOR, 0),
@@ -113,6 +101,30 @@ def start_agent(record: Record, *, detached: bool) -> RayAgent:
     running = RayAgent(agent, handle)
     running.status()
     return running
+
+
+def _following(earlier: Record, record: Record) -> Record:
+    """`record` with what the cluster keeps of the agent's earlier life: where its parts and the
+    journals that were begun belong.
+    """
+    begun = [name for name in record.plan.channels if name in earlier.plan.channels]
+    return replace(
+        record,
+        version=earlier.version + 1,
+        nodes=earlier.nodes,
+        journals={} if record.new_journal else dict.fromkeys(begun, ""),
+        pinned=earlier.pinned,
+        hosts=earlier.hosts,
+    )
+
+
+def _end_left_behind(earlier: Record, record: Record) -> None:
+    """Kill the parts of an earlier life: they run by an earlier plan and must not be adopted."""
+    for plan in filter(None, (earlier.plan, earlier.before)):
+        left = replace(record, plan=plan)
+        host = RayHost(left)
+        for key in expand(left):
+            host.kill(key)
 
 
 def find_agent(agent: str) -> RayAgent | None:
