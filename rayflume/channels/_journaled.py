@@ -37,7 +37,8 @@ from rayflume.interfaces import (
     StreamPosition,
     Taken,
 )
-from rayflume.journal.ledger import Judgement, Ledger
+from rayflume.journal.judging import Judgement
+from rayflume.journal.ledger import Ledger
 from rayflume.journal.options import JournalOptions
 from rayflume.journal.seam import Disk
 from rayflume.journal.segment import Kind, Meta, extents_to_json
