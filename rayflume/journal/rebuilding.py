@@ -6,50 +6,63 @@ calls done, were in a damaged one: they are counted as lost, and everything else
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rayflume.journal import damage
 from rayflume.journal.intervals import Intervals
 from rayflume.journal.ledger import Ledger
-from rayflume.journal.recovery import Bad, Found
+from rayflume.journal.recovery import Found
 from rayflume.journal.rows import RowIndex
 from rayflume.journal.segment import Head, Kind
 
 
 @dataclass(frozen=True, slots=True)
+class Replayed:
+    """What the records did not have. `gaps`: positions that no whole Put record has and no record
+    calls done. `doubled`: Put records with positions that an earlier one has; they are not applied.
+    """
+
+    gaps: Intervals
+    doubled: list[Found]
+
+
+@dataclass(frozen=True, slots=True)
 class Loss:
-    """What the records do not have. `rows`: how many rows are lost. `doubled` and `absent`: a
-    sentence for each Put record with positions that another one has, and for each range of rows
-    whose segment is not there.
+    """Rows that nobody will be given. `absent`: a sentence for each range of them whose segment is
+    not there.
     """
 
     rows: int
-    doubled: tuple[str, ...]
     absent: tuple[str, ...]
 
 
-def rebuild(ledger: Ledger, records: Sequence[Found], after: int) -> Loss:
+def replay(ledger: Ledger, records: Iterable[Found], after: int) -> Replayed:
     """Apply all records behind number `after`, up to which `ledger` is loaded; all rows, also those
-    before it, go into its index and may be taken.
+    before it, go into its index.
     """
-    gaps, doubled = Intervals(), []
+    replayed = Replayed(Intervals(), [])
     for record in records:
         if record.head.kind is Kind.PUT and not _add_rows(ledger.index, record):
-            stretch = Bad(record.segment, record.offset, record.offset + record.head.length, "")
-            doubled.append(damage.place(stretch) + "positions of rows that are there already")
+            replayed.doubled.append(record)
         elif record.head.seq > after:
-            _apply(ledger, record.head, gaps)
+            _apply(ledger, record.head, replayed.gaps)
+    return replayed
+
+
+def settle(ledger: Ledger, replayed: Replayed) -> Loss:
+    """Count rows that are not there as done, so that the ledger holds what can be served; those may
+    be taken from now on.
+    """
     ledger.visible = ledger.next_position
     for _, ranges in ledger.prepared():
         for start, stop in ranges:
-            gaps.remove(start, stop)
-    rows, absent = len(gaps), []
+            replayed.gaps.remove(start, stop)
+    rows, absent = len(replayed.gaps), []
     for start, stop in ledger.index.missing(ledger.unfinished):
         if lost := ledger.lost(start, stop):
             rows += lost
             absent.append(f"the segment with the rows {start} to {stop - 1} is not there")
-    return Loss(rows, tuple(doubled), tuple(absent))
+    return Loss(rows, tuple(absent))
 
 
 def _add_rows(index: RowIndex, record: Found) -> bool:

@@ -35,7 +35,7 @@ from rayflume.journal.ledger import Ledger
 from rayflume.journal.options import JournalOptions
 from rayflume.journal.pruning import Pruning
 from rayflume.journal.reader import RowsUnreadable, decode_rows
-from rayflume.journal.rebuilding import rebuild
+from rayflume.journal.rebuilding import replay, settle
 from rayflume.journal.recovery import Bad, Recovered
 from rayflume.journal.rows import RowIndex
 from rayflume.journal.scan import many_heads, read_snapshot, recover
@@ -153,8 +153,11 @@ class Journal:
         if self.identity is not None:
             ledger.journal, ledger.epoch, stamp = self.identity
             ledger.time = later(ledger.time, stamp.to_meta())
-        loss = rebuild(ledger, found.records, after)
-        self.damage += loss.doubled
+        replayed = replay(ledger, found.records, after)
+        loss = settle(ledger, replayed)
+        for one in replayed.doubled:
+            place = Bad(one.segment, one.offset, one.offset + one.head.length, "")
+            self.damage.append(damage.place(place) + "positions of rows that are there already")
         if not self.damage:
             self.damage += loss.absent[:1]
         self.damaged_rows = loss.rows
