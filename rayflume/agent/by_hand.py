@@ -26,6 +26,7 @@ from rayflume.config import AgentPlan, component_of
 from rayflume.dead_letters import DEAD_SCHEMA, DeadRows, dead_table
 from rayflume.delivery import Delivery, State
 from rayflume.errors import ConfigError, JournalDamaged, JournalLocked
+from rayflume.file_metadata import DELIVERY, SINK
 from rayflume.interfaces import Channel, Manifest, RowRange, RowRef
 from rayflume.journal.disk import make_directory, sync_directory
 from rayflume.journal.reader import RowsUnreadable, decode_rows
@@ -126,7 +127,7 @@ def _write(file: Path, manifest: Manifest, rows: Iterator[tuple[int, EventBatch]
 
 
 def _metadata(manifest: Manifest) -> dict[str, str]:
-    return {"rayflume.sink": manifest.sink, "rayflume.delivery": manifest.delivery}
+    return {SINK: manifest.sink, DELIVERY: manifest.delivery}
 
 
 def _rows_in(file: Path, manifest: Manifest) -> int | None:
