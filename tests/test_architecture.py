@@ -70,8 +70,9 @@ MAY_IMPORT = {
     "tables": CONTRACTS | {"table"},
     "tombstones": CONTRACTS,
     "delivery": CONTRACTS,
-    "flow": CONTRACTS | {"delivery", "releasing"},
-    "releasing": CONTRACTS | {"delivery", "flow"},
+    "lane": CONTRACTS | {"delivery"},
+    "releasing": CONTRACTS | {"delivery", "lane"},
+    "flow": CONTRACTS | {"delivery", "lane", "releasing"},
     "markers": CONTRACTS,
     # dead letters are read from a lake, syslog by machine code
     "sources": CONTRACTS
