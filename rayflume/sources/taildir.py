@@ -30,7 +30,8 @@ from rayflume.sources._stream import (
     stream_prefix,
     tail_before,
 )
-from rayflume.sources._watch import TailFile, Watch
+from rayflume.sources._tail_file import TailFile
+from rayflume.sources._watch import Watch
 from rayflume.units import Millis
 
 _IDLE_MS = 100
