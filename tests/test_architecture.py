@@ -125,6 +125,8 @@ CLIENTS = {"boto3", "botocore", "aiobotocore", "s3fs"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
 UNSAFE_YAML = {"load", "load_all", "unsafe_load", "unsafe_load_all", "full_load", "full_load_all"}
+READERS_OWN = {"shop_parts.py"}
+"""Modules that documents tell their reader to write."""
 _PRAGMA = re.compile(r"\s+# (?:noqa|type: ignore|fmt:).*$")
 
 
@@ -333,6 +335,13 @@ def test_constraints_are_pinned_and_name_no_host() -> None:
 def test_links_of_documents_lead_somewhere(path: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)", path.read_text()):
         assert link.startswith("https://") or (path.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=name_of)
+def test_modules_that_documents_name_are_there(path: Path) -> None:
+    known = [f"/{name_of(module)}" for module in ALL]
+    for name in set(re.findall(r"`([\w/]+\.py)`", path.read_text())) - READERS_OWN:
+        assert any(module.endswith(f"/{name}") for module in known), name
 
 
 def test_the_readme_leads_with_commands_that_exist() -> None:
