@@ -15,7 +15,8 @@ import numpy.typing as npt
 from rayflume.clock import EPOCH
 from rayflume.units import zone_of
 
-Millis = npt.NDArray[np.int64]
+Moments = npt.NDArray[np.int64]
+"""One of each of many messages: milliseconds since 1970, in UTC or, where so named, local."""
 _QUARTER_MS = 15 * 60 * 1000
 """No zone changes its offset within a quarter of an hour."""
 _QUARTERS_MAX = 200_000
@@ -29,7 +30,7 @@ class LocalTimes:
         self._zone: tzinfo | None = zone_of(zone) if zone else None
         self._offsets: dict[int, int] = {}
 
-    def limits(self, now_ms: int) -> Millis:
+    def limits(self, now_ms: int) -> Moments:
         """The present year, and the bounds of its times: latest and earliest, in milliseconds of
         the local clock since 1970.
         """
@@ -38,7 +39,7 @@ class LocalTimes:
         bounds = [_months_later(now, _MONTHS_AHEAD), _months_later(now, -_MONTHS_BACK)]
         return np.array([now.year, *map(_millis, bounds)], dtype=np.int64)
 
-    def to_utc(self, local: Millis) -> Millis:
+    def to_utc(self, local: Moments) -> Moments:
         """Milliseconds of the local clock to those since 1970 UTC.
 
         Of an hour that a clock shows twice the second is meant, and one that it skips is counted
