@@ -24,11 +24,11 @@ ATTEMPTS = 5
 """Commits that are tried at once before the lane waits, with jitter, and asks again."""
 
 State = TypeVar("State")
-"""What the format's library knows of one version of a table."""
+"""What the library of the format knows of one version of a table; never false."""
 
 
 class LogTable(ABC, Generic[State]):
-    """A Table but for `compact`. Thread-safe.
+    """A Table but for `compact` and `close`. Thread-safe.
 
     `name`: the table in sentences. `secrets`: what must not be shown of an error, by its name.
     """
