@@ -11,11 +11,13 @@ import importlib
 import re
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import rayflume
+from rayflume import errors
 from rayflume.component import FOLDERS, lookup, types_of
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +58,7 @@ MAY_IMPORT = {
     "interfaces": {"batch", "completeness"},
     "dead_letters": {"batch"},
     "lines": {"batch"},
-    "deserializer": {"component", "charsets", "lines", "transcode"},
+    "deserializer": {"component", "lines", "transcode"},
     "avro_files": set(),
     "deserializers": CONTRACTS | {"avro_files", "deserializer", "kernels"},
     "transcode": {"batch"},
@@ -85,14 +87,13 @@ MAY_IMPORT = {
     "formats": CONTRACTS | {"kernels", "spans"},
     "sinks": CONTRACTS | {"lake", "serializer", "table", "tombstones"},
     # of lakes: no agent, no sink, no journal
-    "maintenance": CONTRACTS | {"hashes", "kernels", "tombstones"},
+    "maintenance": CONTRACTS | {"hashes", "tombstones"},
     "config": CONTRACTS,
     "flume": CONTRACTS | {"config", "regexes"},
     "agent": CONTRACTS
     | {"flow", "releasing", "markers", "delivery", "config", "flume", "journal", "lake"}
     | {"maintenance", "table"},
-    "cli": CONTRACTS
-    | {"flow", "config", "flume", "journal", "lake", "agent", "maintenance", "__init__"},
+    "cli": CONTRACTS | {"config", "flume", "journal", "agent", "maintenance", "__init__"},
     "templates": CONTRACTS | {"channels"},  # a channel of one's own begins with a file channel
     "testing": CONTRACTS | {"journal"},
     "demo": set(),
@@ -225,18 +226,42 @@ def test_parameters_are_few() -> None:
 # -- imports ---------------------------------------------------------------------------------------
 
 
+def imports_of_package(path: Path) -> Iterator[tuple[str, str]]:
+    """(what is imported, the key of MAY_IMPORT for it) of all a module imports of the package."""
+    for name in imports(path):
+        first, _, rest = name.partition(".")
+        if first == "rayflume":
+            other = rest.partition(".")[0]
+            yield name, other if other in MAY_IMPORT else "__init__"  # a public name
+
+
+@cache
+def imported() -> dict[str, set[str]]:
+    """Module or folder of the package -> what of the package it imports, besides itself."""
+    found: dict[str, set[str]] = {}
+    for path in modules("rayflume"):
+        own = of_package(path)
+        others = {other for _, other in imports_of_package(path)}
+        found.setdefault(own, set()).update(others - {own})
+    return found
+
+
 @pytest.mark.parametrize("path", modules("rayflume"), ids=name_of)
 def test_imports_go_down_only(path: Path) -> None:
     own = of_package(path)
     assert own in MAY_IMPORT, f"give {own} a line in MAY_IMPORT"
-    for name in imports(path):
-        first, _, rest = name.partition(".")
-        if first != "rayflume":
-            continue
-        other = rest.partition(".")[0]
-        if other not in MAY_IMPORT:
-            other = "__init__"  # a public name
+    for name, other in imports_of_package(path):
         assert other == own or other in MAY_IMPORT[own], f"{name_of(path)} imports {name}"
+
+
+def test_no_folder_knows_itself_by_way_of_others() -> None:
+    TopologicalSorter(imported()).prepare()  # raises CycleError
+
+
+def test_what_may_be_imported_is() -> None:
+    assert set(imported()) == set(MAY_IMPORT)
+    unused = {own: may - CONTRACTS - imported()[own] for own, may in MAY_IMPORT.items()}
+    assert {own: others for own, others in unused.items() if others} == {}
 
 
 @pytest.mark.parametrize("path", CODE, ids=name_of)
@@ -273,6 +298,16 @@ def test_a_part_is_the_module_of_its_name(kind: str) -> None:
         for option, field in part.model_fields.items():
             assert field.description, f"{kind} {name}: the option {option} needs a description"
             assert re.fullmatch(r"[a-z][a-z0-9_]*", option)
+
+
+def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
+    drawn = {"RayflumeError": 0}
+    for line in (errors.__doc__ or "").splitlines():
+        if found := re.match(r"    ([│ ]*)[├└]── (\w+)", line):
+            drawn[found[2]] = len(found[1]) // 4 + 1
+    classes = [one for one in vars(errors).values() if isinstance(one, type)]
+    above = len(errors.RayflumeError.__mro__)
+    assert drawn == {one.__name__: len(one.__mro__) - above for one in classes}
 
 
 def test_public_names_are_pinned() -> None:
