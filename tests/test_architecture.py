@@ -157,15 +157,20 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
             yield node
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> tuple[str, ...]:
     """Full names of all modules a module imports, wherever in it."""
-    for node in ast.walk(tree(path)):
+    found, todo = list[str](), list[ast.AST](tree(path).body)
+    for node in todo:  # statements alone: most nodes are expressions
+        nested = ast.stmt | ast.ExceptHandler | ast.match_case
+        todo += [one for one in ast.iter_child_nodes(node) if isinstance(one, nested)]
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name_of(path)}:{node.lineno}: write the import in full"
             assert node.module is not None
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return tuple(found)
 
 
 def of_package(path: Path) -> str:
