@@ -94,7 +94,7 @@ class Component(BaseModel):
     kind: ClassVar[str]
     type_name: ClassVar[str]
 
-    def build(self, context: Context) -> Any:  # noqa: ANN401 - each kind's protocol is in interfaces.py
+    def build(self, context: Context) -> Any:  # noqa: ANN401 - each kind's protocol is in interfaces
         """The working part. Raises OptionError where an option proves wrong on this host."""
         return self
 

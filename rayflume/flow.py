@@ -10,7 +10,7 @@ Every function can be called again after a Retry and goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -19,7 +19,6 @@ import pyarrow as pa
 from isal.isal_zlib import crc32
 
 from rayflume.batch import EventBatch, Extent, join_small
-from rayflume.clock import Clock
 from rayflume.delivery import Delivery, State
 from rayflume.errors import (
     ChannelFull,
@@ -42,13 +41,12 @@ from rayflume.interfaces import (
     RowRef,
     Selector,
     Share,
-    Sink,
     Taken,
 )
+from rayflume.lane import Lane as Lane  # the sink half's state, `flow.Lane`
 from rayflume.metrics import Metrics, Name
 from rayflume.releasing import drop, release_open, tell_dropped
 from rayflume.releasing import release as release  # the sink half's way out, `flow.release`
-from rayflume.threads import Pool
 
 # -- source half --------------------------------------------------------------------------------
 
@@ -220,31 +218,6 @@ class Status(StrEnum):
     READY = "ready"
     BACKOFF = "backoff"
     DRAINED = "drained"
-
-
-@dataclass
-class Lane:
-    """One sink on one channel. `open` is the delivery being filled, `closing` those behind it."""
-
-    name: str
-    holder: str
-    channel: Channel
-    sink: Sink
-    read: Callable[[RowRef], EventBatch]
-    clock: Clock
-    metrics: Metrics
-    take_bytes: int = 32 * 2**20
-    reader: Pool | None = None  # where `read` is called ahead of the writing; None: not ahead
-    open: Delivery | None = None
-    closing: list[Delivery] = field(default_factory=list)
-    dropped: list[Delivery] = field(default_factory=list)
-    """Given up here; the channel has not heard of it yet."""
-    turn: int = 1
-    """Number of the next take."""
-    taken_bytes: int = 0  # of the records of the newest take
-    orphans: bool = False
-    """Prepared deliveries are to be adopted; the channel has not answered yet."""
-    collect_at_ms: int = 0
 
 
 def drain(lane: Lane, wait_ms: int) -> Status:

@@ -15,16 +15,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from rayflume.clock import Clock
+from rayflume.clock import EPOCH, Clock
 from rayflume.completeness import Counted, MarkerRules, Sealed, WatermarkQuery
 from rayflume.interfaces import Channel, Json, Storage
 from rayflume.metrics import Metrics
 
 BATCH = 100
 """So many partitions are marked before the journals are told."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -183,4 +182,4 @@ def text_of(at_ms: int | None) -> str | None:
     """A moment in ISO 8601, UTC."""
     if at_ms is None:
         return None
-    return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds")
+    return (EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds")

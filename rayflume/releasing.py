@@ -6,13 +6,9 @@ order. Behind it it is the sink's until it has landed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rayflume.delivery import Delivery, State
 from rayflume.errors import Retry
-
-if TYPE_CHECKING:
-    from rayflume.flow import Lane
+from rayflume.lane import Lane
 
 
 def release(lane: Lane) -> None:

@@ -7,12 +7,15 @@ monotonic milliseconds. Not thread-safe: whoever holds one holds a lock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
 PENALTY_MS = 1_000
 """Flume: the n-th failure in a row costs 1000 ms x 2^n, up to a limit."""
+
+
+_NEVER_MS = 2**31
 
 
 class Turn(StrEnum):
@@ -71,3 +74,9 @@ def penalty_ms(failures: int, limit_ms: int) -> int:
     processors).
     """
     return min(limit_ms, PENALTY_MS << min(failures, 40))
+
+
+def next_end_ms(ends_ms: Iterable[int], now_ms: int) -> int:
+    """So long until the first of the pauses ends that are not over; large when there is none."""
+    left = [end_ms - now_ms for end_ms in ends_ms if end_ms > now_ms]
+    return min(left, default=_NEVER_MS)

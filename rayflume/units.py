@@ -68,6 +68,14 @@ Millis = Annotated[int, BeforeValidator(parse_millis), Field(ge=0)]
 """An option in milliseconds."""
 
 
+def _lowered(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+ANY_CASE = BeforeValidator(_lowered)
+"""An option that is one of a few words, which Flume takes in any case."""
+
+
 def zone_of(name: str) -> tzinfo:
     """`UTC` or a name of the time zone database. Raises KeyError, ValueError or OSError."""
     return UTC if name.upper() == "UTC" else ZoneInfo(name)

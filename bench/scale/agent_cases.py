@@ -19,7 +19,7 @@ from rayflume.agent.figures import Meter
 from rayflume.agent.nodes import Nodes, fixed_node, pin_name, pins
 from rayflume.agent.parts import Status
 from rayflume.agent.plan_store import Record, joined, record_from_json, record_to_json
-from rayflume.agent.supervisor import Key
+from rayflume.agent.watched import Key
 from rayflume.clock import ManualClock
 from rayflume.config import AgentPlan, PartPlan, plan_of
 from rayflume.interfaces import Json

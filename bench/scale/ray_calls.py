@@ -56,7 +56,7 @@ def _one_by_one(part: Any, calls: int) -> None:  # noqa: ANN401
 
 
 def _polled(parts: list[Any], calls: int) -> None:
-    """As cluster.RayHost asks all parts: all questions at once, then all answers."""
+    """As ray_host.RayHost asks all parts: all questions at once, then all answers."""
     replies = [parts[i % len(parts)].status.remote() for i in range(calls)]
     ray.wait(replies, num_returns=calls, timeout=60)
     for reply in replies:
@@ -74,7 +74,7 @@ def _put(part: Any, payload: bytes, calls: int, in_flight: int = 4) -> None:  # 
 
 
 def _started() -> tuple[list[Any], float]:
-    """Named parts, placed as cluster.RayHost does it; the median ms that a start blocks."""
+    """Named parts, placed as ray_host.RayHost does it; the median ms that a start blocks."""
     took = []
     parts = []
     for i in range(STARTED):

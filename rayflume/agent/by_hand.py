@@ -22,10 +22,11 @@ from rayflume.agent.garbage import journal_directory
 from rayflume.agent.parts import Place
 from rayflume.batch import EventBatch
 from rayflume.clock import SystemClock
-from rayflume.config import AgentPlan, component_of
+from rayflume.config import AgentPlan, component_of, is_durable
 from rayflume.dead_letters import DEAD_SCHEMA, DeadRows, dead_table
 from rayflume.delivery import Delivery, State
 from rayflume.errors import ConfigError, JournalDamaged, JournalLocked
+from rayflume.file_metadata import DELIVERY, SINK
 from rayflume.interfaces import Channel, Manifest, RowRange, RowRef
 from rayflume.journal.disk import make_directory, sync_directory
 from rayflume.journal.reader import RowsUnreadable, decode_rows
@@ -126,7 +127,7 @@ def _write(file: Path, manifest: Manifest, rows: Iterator[tuple[int, EventBatch]
 
 
 def _metadata(manifest: Manifest) -> dict[str, str]:
-    return {"rayflume.sink": manifest.sink, "rayflume.delivery": manifest.delivery}
+    return {SINK: manifest.sink, DELIVERY: manifest.delivery}
 
 
 def _rows_in(file: Path, manifest: Manifest) -> int | None:
@@ -205,7 +206,7 @@ def drained_plan(plan: AgentPlan, channel: str = "") -> AgentPlan:
         raise ConfigError(f"{plan.file} has no channel {channel!r}; it has: {_names(plan)}")
     kept = {}
     for name, part in plan.channels.items():
-        if channel in ("", name) and getattr(component_of(part), "durable", False):
+        if channel in ("", name) and is_durable(part):
             directory = journal_directory(plan, part, SystemClock())
             if directory is None or not directory.is_dir() or not segments(directory):
                 continue

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from rayflume.agent.marking import expected_sources, marks
 from rayflume.agent.paths import relative_paths
 from rayflume.component import lookup
-from rayflume.config import AgentPlan, PartPlan, component_of
+from rayflume.config import AgentPlan, PartPlan, component_of, is_durable, replay_of
 from rayflume.config.division import Divides
 from rayflume.config.environment import resolve_text
 from rayflume.config.guarantee import required_channels
@@ -223,7 +223,7 @@ def _paths(now: _Before) -> Iterator[str]:
     if now.old.monitoring != now.new.monitoring:
         yield "monitoring: its listener opens at the start: leave it as it is until the next one"
     same_channels = {old.name for old, _ in now.both("channels")}
-    volatile = {name for name in same_channels if not _durable(now.old.channels[name])}
+    volatile = {name for name in same_channels if not is_durable(now.old.channels[name])}
     if volatile and not moved and now.old.state_path() != now.new.state_path():
         yield f"state_dir: positions of {_and(volatile)} are kept there: leave it as it is"
 
@@ -268,7 +268,7 @@ def _journals(now: _Before) -> Iterator[str]:
                 "directory and place must stay as they are: add a channel of another name beside "
                 "it, and leave this one out in a second step"
             )
-        elif not _durable(old) and not _stays_open(old, now):
+        elif not is_durable(old) and not _stays_open(old, now):
             yield (
                 f"channel {old.name} has its rows in memory and cannot be opened anew without "
                 f"losing them: {now.drain}"
@@ -306,13 +306,14 @@ def _positions(now: _Before) -> Iterator[str]:
     """Where a source stands is known by the names of its streams, in its channels."""
     for old, new in now.both("sources"):
         ids = [resolve_text(str(part.options.get("id") or part.name)) for part in (old, new)]
+        required = [set(required_channels(part)) for part in (old, new)]
         if ids[0] != ids[1]:
             yield (
                 f"source {old.name} has its positions under the id {ids[0]!r}: with another it "
                 "would read all again; leave `id` as it is, or give the source another name"
             )
-        elif _replays(new) and not set(required_channels(old)) & set(required_channels(new)):
-            names = _and(set(required_channels(old)))
+        elif replay_of(new) == "replayable" and required[0].isdisjoint(required[1]):
+            names = _and(required[0])
             yield (
                 f"source {old.name} has its positions in {names} and would lose them: name its new "
                 "channels beside the old, apply, and leave the old out in a second step"
@@ -348,14 +349,6 @@ def _failed(now: _Before) -> Iterator[str]:
                 f"sink {old.name} is {state} and has prepared deliveries, which land where they "
                 "were staged: mend its store first, or leave its type, channel and path as they are"
             )
-
-
-def _durable(channel: PartPlan) -> bool:
-    return bool(getattr(lookup("channel", channel.type), "durable", False))
-
-
-def _replays(source: PartPlan) -> bool:
-    return getattr(lookup("source", source.type), "replay", "lossy") == "replayable"
 
 
 def _divides(source: PartPlan) -> bool:

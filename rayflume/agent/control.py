@@ -15,7 +15,8 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from rayflume.agent.changes import Changes, changes, prints, refusals
 from rayflume.agent.parts import Status
 from rayflume.agent.runner import describe
-from rayflume.agent.supervisor import Action, Key, Phase, Supervisor, Verb, Wanted
+from rayflume.agent.supervisor import Phase, Supervisor
+from rayflume.agent.watched import Action, Key, Verb, Wanted
 from rayflume.clock import Clock
 from rayflume.component import lookup
 from rayflume.config import AgentPlan, PartPlan

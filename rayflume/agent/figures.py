@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rayflume.agent.supervisor import KIND_ORDER, Key
+from rayflume.agent.watched import KIND_ORDER, Key
 from rayflume.interfaces import Json
 from rayflume.metrics import METRICS
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rayflume.agent.parts import Place
 from rayflume.clock import Clock, SystemClock
-from rayflume.config import AgentPlan, PartPlan, component_of
+from rayflume.config import AgentPlan, PartPlan, component_of, is_durable
 from rayflume.errors import JournalDamaged, JournalLocked
 from rayflume.interfaces import Json, Storage
 from rayflume.journal.disk import LocalDisk
@@ -73,7 +73,7 @@ def _of_sink(plan: AgentPlan, sink: PartPlan, dry_run: bool, clock: Clock) -> Lo
         return Looked(sink.name, why="it stages nothing")
     try:
         with _kept_closed(directory, dry_run) as owner:
-            if owner and not getattr(component_of(channel), "durable", False):
+            if owner and not is_durable(channel):
                 why = "what a memory channel has prepared is known only to its process"
                 return Looked(sink.name, owner=owner, why=why)
             return _judge(sink.name, directory, storage, (owner, dry_run))

@@ -16,7 +16,7 @@ from rayflume.agent.changes import Changes, prints
 from rayflume.agent.control import Control, Watch
 from rayflume.agent.parts import ChannelPart, Part, Place, Status, build_part
 from rayflume.agent.remote import RemoteChannel
-from rayflume.agent.supervisor import Key
+from rayflume.agent.watched import Key
 from rayflume.clock import Clock, SystemClock
 from rayflume.config import AgentPlan, PartPlan
 from rayflume.errors import ChannelClosed, ConfigError

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rayflume.agent.plan_store import Record
-from rayflume.agent.supervisor import Key
+from rayflume.agent.watched import Key
 from rayflume.config import PartPlan
 from rayflume.errors import ChannelClosed, ConfigError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from rayflume.component import lookup
-from rayflume.config import AgentPlan, PartPlan
+from rayflume.config import AgentPlan, PartPlan, is_durable
 from rayflume.config.environment import refers, resolve_known
 from rayflume.config.fields import model_of, option_name
 from rayflume.errors import ConfigError
@@ -32,7 +32,7 @@ def relative_paths(plan: AgentPlan) -> list[tuple[PartPlan | None, str, str]]:
         for name, text in _local_paths(part):
             if _relative(text):
                 found.append((part, name, text))
-    in_memory = [part for part in plan.channels.values() if not _durable(part)]
+    in_memory = [part for part in plan.channels.values() if not is_durable(part)]
     if in_memory and _relative(_resolved(plan.state_dir)):
         found.append((None, "state_dir", plan.state_dir))
     return found
@@ -83,7 +83,3 @@ def _relative(text: str) -> bool:
     local = not _URL.match(text) or text.lower().startswith("file://")
     path = text[len("file://") :] if _URL.match(text) else text
     return local and not refers(path[:2]) and not Path(path).expanduser().is_absolute()
-
-
-def _durable(channel: PartPlan) -> bool:
-    return bool(getattr(lookup("channel", channel.type), "durable", False))

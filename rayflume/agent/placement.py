@@ -22,7 +22,7 @@ from rayflume.agent.actors import NAMESPACE
 from rayflume.agent.nodes import Nodes, first_node, fixed_node, is_fixed, pin_name, pins
 from rayflume.agent.parts import host_id
 from rayflume.agent.plan_store import PlanStore, Record, joined
-from rayflume.agent.supervisor import Key
+from rayflume.agent.watched import Key
 from rayflume.clock import SystemClock
 from rayflume.config import PartPlan, component_of
 from rayflume.errors import ChannelClosed

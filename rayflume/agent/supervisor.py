@@ -13,22 +13,18 @@ the time, and does what comes back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
 
-from rayflume.agent.changes import Found, adjusted_only
+from rayflume.agent.changes import Found
+from rayflume.agent.renewal import renewals
+from rayflume.agent.watched import KIND_ORDER, Action, Key, Verb, Wanted, Watched
 from rayflume.interfaces import Json
-
-Key: TypeAlias = tuple[str, int]
-"""A part: its name and replica."""
 
 RESTART_MS = (100, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000)
 WAITING_MS = 2_000
 """A part that has no place now (its host is away) is tried again so soon, however long it takes."""
 STEADY_MS = 60_000
 """After so long without a crash the back-off begins anew."""
-KIND_ORDER = ("channel", "sink", "source")
 
 
 class Phase(StrEnum):
@@ -39,81 +35,6 @@ class Phase(StrEnum):
     CHANNELS = "draining channels"
     ENDING = "ending"
     ENDED = "ended"
-
-
-class Verb(StrEnum):
-    """What is to be done with a part."""
-
-    START = "start"
-    KILL = "kill"
-    DRAIN = "drain"
-    STOP = "stop"
-    HOLD = "hold"
-    RESUME = "resume"
-    ADJUST = "adjust"
-    RENEW = "renew"
-    REMOVE = "remove"
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One thing to do now. `unterminated` goes with DRAIN of a source. `former`: START a part as it
-    was in the plan before. RENEW: end it, it is started as it is wanted; REMOVE: end it for good.
-    """
-
-    verb: Verb
-    key: Key
-    unterminated: bool = False
-    former: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A part of a plan. `print`: what it is made of (changes.prints). `wires`: of a source or sink,
-    its channels.
-    """
-
-    kind: str
-    server: bool = False
-    print: str = ""
-    wires: tuple[str, ...] = ()
-
-
-@dataclass
-class Watched:
-    """What is known of a part, and how it is wanted."""
-
-    kind: str
-    server: bool
-    state: str = "wanted"
-    last_error: str | None = None
-    restarts: int = 0
-    crashes: int = 0
-    started_ms: int = 0
-    start_at_ms: int = 0
-    rows: int = 0
-    """Of a channel: rows that are not committed; -1 when not known."""
-    drained: bool = False
-    ended: bool = False
-    """It was told to stop and has stopped."""
-    wanted: Wanted | None = None
-    """As it is to be, None before the first new plan."""
-    runs: str = ""
-    """The print of what runs."""
-    wires: tuple[str, ...] = ()
-    """The channels of what runs."""
-    leaving: bool = False
-    prepared: tuple[str, ...] = ()
-    """Of a channel: the sinks that have Prepared deliveries in it."""
-    deliveries: int = 0
-    """Of a sink: deliveries that are open or on their way."""
-    unheard: bool = False
-    """It was found by its name, and has not yet said what it is made of."""
-
-    @property
-    def outdated(self) -> bool:
-        """Whether it is another part than the one that is wanted."""
-        return self.leaving or (self.wanted is not None and self.runs != self.wanted.print)
 
 
 class Supervisor:
@@ -158,7 +79,7 @@ class Supervisor:
         if part.state == "crashed":
             self._crashed(part, now_ms, part.last_error or "crashed")
         part.runs = str(status.get("plan") or part.runs)
-        _look_inside(part, status.get("detail"))
+        part.look_inside(status.get("detail"))
         if part.crashes and now_ms - part.started_ms > STEADY_MS:
             part.crashes = 0
 
@@ -373,110 +294,3 @@ class Supervisor:
     def alive(self, key: Key) -> bool:
         """Whether the part should answer now."""
         return self._parts[key].state not in ("wanted", "dead", "stopped")
-
-
-def _look_inside(part: Watched, detail: Json) -> None:
-    """Note what is in a channel, and what a sink has under way."""
-    if part.kind == "channel":
-        part.rows = -1
-    if not isinstance(detail, dict):
-        return
-    if part.kind == "channel" and "waiting" in detail:
-        part.rows = sum(int(str(detail[name])) for name in ("waiting", "leased", "prepared"))
-        sinks = detail.get("prepared_sinks", [])
-        part.prepared = tuple(map(str, sinks)) if isinstance(sinks, list) else ()
-    elif part.kind == "sink":
-        part.deliveries = int(str(detail.get("deliveries", 0)))
-
-
-# -- from one plan to the next ---------------------------------------------------------------------
-
-
-def renewals(parts: Mapping[Key, Watched], now_ms: int) -> list[Action]:
-    """What brings parts from the plan before to the one in force, as far as it can be done now.
-
-    Sources first: at a batch boundary they end. A channel that is opened anew waits until its sinks
-    stand still; one that is dropped, until it is fed no more and empty. A sink lands what it has
-    prepared, as it was, and then ends. What stands still for others goes on when they are done.
-    """
-    actions: list[Action] = []
-    for key, part in parts.items():
-        if part.unheard:
-            continue
-        if part.kind == "channel":
-            actions += _channel(key, part, parts, now_ms) if part.outdated else []
-        elif part.outdated:
-            actions += _end_of_flow(key, part, parts, now_ms)
-        elif part.kind == "sink" and _waits_for_reopening(part, parts):
-            actions += [Action(Verb.HOLD, key)] if part.state == "running" else []
-        elif part.state == "held" and all(p.state == "running" for p in _channels(part, parts)):
-            actions.append(Action(Verb.RESUME, key))
-    return actions
-
-
-_STILL = ("held", "drained", "stopped", "failed")
-_QUIET = (*_STILL, "dead", "wanted", "starting")
-"""States of a sink in which its channel may be opened anew: nothing is open in it."""
-
-
-def _reopens(part: Watched) -> bool:
-    if part.kind != "channel" or not part.outdated or part.leaving or part.wanted is None:
-        return False
-    return not adjusted_only(part.runs, part.wanted.print)
-
-
-def _channels(part: Watched, parts: Mapping[Key, Watched]) -> list[Watched]:
-    return [one for (name, _), one in parts.items() if name in part.wires]
-
-
-def _waits_for_reopening(sink: Watched, parts: Mapping[Key, Watched]) -> bool:
-    return any(map(_reopens, _channels(sink, parts)))
-
-
-def _ended(key: Key, part: Watched) -> Action:
-    return Action(Verb.REMOVE if part.leaving else Verb.RENEW, key)
-
-
-def _as_it_was(key: Key, part: Watched, now_ms: int) -> list[Action]:
-    """Start a dead part as it was, for there is something that only it can finish."""
-    if part.state not in ("dead", "wanted") or now_ms < part.start_at_ms:
-        return []
-    part.state, part.started_ms, part.drained = "starting", now_ms, False
-    return [Action(Verb.KILL, key), Action(Verb.START, key, former=True)]
-
-
-def _end_of_flow(
-    key: Key, part: Watched, parts: Mapping[Key, Watched], now_ms: int
-) -> list[Action]:
-    """The next step of a source or sink that is not as it is wanted."""
-    if part.kind == "sink":
-        channels = _channels(part, parts)
-        emptying = any(p.leaving and not (p.drained and p.rows == 0) for p in channels)
-        known = all(p.rows >= 0 or p.state == "failed" for p in channels)
-        unfinished = emptying or not known or any(key[0] in p.prepared for p in channels)
-        if unfinished and part.state in ("dead", "wanted"):
-            return _as_it_was(key, part, now_ms)
-        if (emptying and part.state != "failed") or (unfinished and part.state == "starting"):
-            return []
-    if part.state in ("running", "draining"):
-        return [Action(Verb.HOLD, key)]
-    return [_ended(key, part)]
-
-
-def _channel(key: Key, part: Watched, parts: Mapping[Key, Watched], now_ms: int) -> list[Action]:
-    """The next step of a channel that is not as it is wanted."""
-    beside = [p for p in parts.values() if key[0] in p.wires]
-    if part.leaving:
-        if any(p.kind == "source" for p in beside):
-            return []
-        if part.state in ("dead", "wanted"):
-            return _as_it_was(key, part, now_ms)
-        if part.state == "running" and not part.drained:
-            part.drained, part.rows = True, -1
-            return [Action(Verb.DRAIN, key)]
-        gone = part.rows == 0 and not beside
-        return [_ended(key, part)] if gone else []
-    if not _reopens(part) and part.state in ("running", "starting", "waiting"):
-        return [Action(Verb.ADJUST, key)] if part.state == "running" else []
-    still = all(p.state in _QUIET for p in beside if p.kind == "sink")
-    return [_ended(key, part)] if still or part.state != "running" else []

@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import socket
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import pyarrow as pa
 from isal.isal_zlib import crc32
 
 from rayflume.batch import EventBatch, Extent
+from rayflume.channels._room import DiskRoom, PutTimes
 from rayflume.channels._tended import Tended
 from rayflume.completeness import Counted, Sealed, Watermark, WatermarkQuery
 from rayflume.component import Context
@@ -37,12 +37,12 @@ from rayflume.interfaces import (
     StreamPosition,
     Taken,
 )
-from rayflume.journal.ledger import Judgement, Ledger
+from rayflume.journal.judging import Judgement
+from rayflume.journal.ledger import Ledger
 from rayflume.journal.options import JournalOptions
 from rayflume.journal.seam import Disk
 from rayflume.journal.segment import Kind, Meta, extents_to_json
 from rayflume.journal.store import Journal
-from rayflume.units import format_bytes
 
 _ROWLESS_PUTS_MAX = 256
 """So many puts without a row, one behind the other, are kept at most before what is used is given
@@ -54,7 +54,6 @@ log = logging.getLogger(__name__)
 DRAINING_WAIT_MS = 50
 REOPEN_AFTER_MS = 500
 ANY_BYTES = 2**62
-FREE_CHECK_MS = 1_000
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,8 @@ class JournaledChannel(Tended):
         self._closed = True
         self._draining = False
         self._failed_ms: int | None = None
-        self._free = (0, 0)
-        self._put_times: deque[tuple[int, int]] = deque()
+        self._room = DiskRoom(disk, context.clock, setup.minimum_required_space)
+        self._put_times = PutTimes()
         self._rowless = 0
         self._woken: set[str] = set()  # replicas whose next take must not wait
 
@@ -213,13 +212,13 @@ class JournaledChannel(Tended):
             if any(judged.keep):
                 seq, stop = self._store(request, judged)
                 self._rowless = 0 if judged.rows else self._rowless + 1
-                self._free = self._free[0], self._free[1] - len(request.payload)
+                self._room.took(len(request.payload))
             self._journal.sync(seq)
             self._metrics.add("EventPutSuccessCount", judged.rows)
             self._metrics.add("EventSkippedCount", judged.skipped)
             ledger.visible = max(ledger.visible, stop)
             if judged.rows:
-                self._put_times.append((stop, self._clock.monotonic_ms()))
+                self._put_times.put(stop, self._clock.monotonic_ms())
             if stop:
                 self._condition.notify_all()
             if self._rowless >= _ROWLESS_PUTS_MAX:
@@ -255,27 +254,7 @@ class JournaledChannel(Tended):
     def _credit(self, ledger: Ledger) -> int:
         # An empty channel takes any batch, or one larger than the channel would wait for ever.
         credit = ledger.credit() if ledger.unfinished else ANY_BYTES
-        return min(credit, self._room())
-
-    def _room(self) -> int:
-        """Bytes of the disk that puts may take; the rest is for what deliveries record."""
-        return max(0, self._free_bytes() - self._setup.minimum_required_space)
-
-    def _trouble(self) -> Iterator[str]:
-        """Why puts wait although the channel is not full, and what is damaged."""
-        if not self._room():
-            wanted = format_bytes(self._setup.minimum_required_space)
-            yield (
-                f"the disk has less than minimum_required_space ({wanted}) free: puts wait, "
-                "deliveries go on"
-            )
-        yield from self._journal.damage
-
-    def _free_bytes(self) -> int:
-        now_ms = self._clock.monotonic_ms()
-        if self._free[0] <= now_ms:
-            self._free = now_ms + FREE_CHECK_MS, self._disk.free_bytes()
-        return self._free[1]
+        return min(credit, self._room.bytes)
 
     def credit(self) -> int:
         with self._open_ledger() as ledger:
@@ -389,12 +368,10 @@ class JournaledChannel(Tended):
             self._after_commit(ledger)
 
     def _after_commit(self, ledger: Ledger) -> None:
-        first = ledger.unfinished.first
-        while self._put_times and (first is None or self._put_times[0][0] <= first):
-            self._put_times.popleft()
+        self._put_times.done(ledger.unfinished.first)
         if self._setup.on_commit is not None:
             self._setup.on_commit(ledger)
-        self._free = (0, 0)
+        self._room.look_again()
         self._journal.prune()
         self._condition.notify_all()
 
@@ -480,12 +457,11 @@ class JournaledChannel(Tended):
                 used,
                 fill,
                 self._credit(ledger),
-                tuple(self._trouble()),
+                tuple(filter(None, (self._room.trouble, *self._journal.damage))),
             )
 
     def _gauges(self, rows: int, used: int, fill: int) -> None:
-        oldest = self._put_times[0][1] if self._put_times and rows else None
-        age = 0 if oldest is None else self._clock.monotonic_ms() - oldest
+        age = self._put_times.oldest_age(self._clock.monotonic_ms()) if rows else 0
         self._metrics.set("ChannelSize", rows)
         self._metrics.set("ChannelBytes", used)
         self._metrics.set("ChannelCapacity", self._limits.events)

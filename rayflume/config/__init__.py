@@ -18,7 +18,7 @@ from __future__ import annotations
 from rayflume.config.check import load, plan_of
 from rayflume.config.environment import resolve
 from rayflume.config.files import expected_files
-from rayflume.config.guarantee import Level, PathGuarantee, guarantees
+from rayflume.config.guarantee import Level, PathGuarantee, guarantees, is_durable, replay_of
 from rayflume.config.host import check_host
 from rayflume.config.monitoring import Monitoring
 from rayflume.config.parts import component_of
@@ -36,7 +36,9 @@ __all__ = [
     "component_of",
     "expected_files",
     "guarantees",
+    "is_durable",
     "load",
     "plan_of",
+    "replay_of",
     "resolve",
 ]

@@ -82,9 +82,18 @@ class Requires(Protocol):
     def required(self, channels: Sequence[str]) -> list[str]: ...
 
 
+def replay_of(source: PartPlan) -> str:
+    """`replayable`, `keyed` or `lossy`."""
+    return str(getattr(lookup("source", source.type), "replay", "lossy"))
+
+
+def is_durable(channel: PartPlan) -> bool:
+    """Whether what the channel acknowledged survives any crash."""
+    return bool(getattr(lookup("channel", channel.type), "durable", False))
+
+
 def _judge(source: PartPlan, channel: PartPlan, sink: PartPlan) -> tuple[Level, str]:
-    replay = str(getattr(lookup("source", source.type), "replay", "lossy"))
-    durable = bool(getattr(lookup("channel", channel.type), "durable", False))
+    replay, durable = replay_of(source), is_durable(channel)
     staged = bool(getattr(lookup("sink", sink.type), "staged", False))
     if replay == "lossy":
         return Level.LOSSY, f"a {source.type} source cannot repeat what no channel has yet"

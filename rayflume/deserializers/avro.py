@@ -11,7 +11,6 @@ import fastavro
 import numpy as np
 import pyarrow as pa
 from fastavro.schema import SchemaParseException, fingerprint, to_parsing_canonical_form
-from pydantic import BeforeValidator
 
 from rayflume.avro_files import (
     SYNC_BYTES,
@@ -31,6 +30,7 @@ from rayflume.deserializer import (
 from rayflume.deserializers._avro_types import Json, Walk
 from rayflume.lines import TAIL_BYTES, Outcome, Piece, Rows
 from rayflume.lines import fingerprint as fingerprint_of
+from rayflume.units import ANY_CASE
 
 if TYPE_CHECKING:
     from fastavro.types import Schema
@@ -40,10 +40,6 @@ _HEADERS: dict[SchemaType, str] = {
     "hash": "flume.avro.schema.hash",
     "literal": "flume.avro.schema.literal",
 }
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
 
 
 @component
@@ -57,7 +53,7 @@ class Avro(DeserializerOptions):
 
     empty_is_row: ClassVar[bool] = False
 
-    schema_type: Annotated[SchemaType, BeforeValidator(_lower)] = option(
+    schema_type: Annotated[SchemaType, ANY_CASE] = option(
         "Which header tells a row's schema: `hash` writes `flume.avro.schema.hash`, the schema's "
         "CRC-64-AVRO fingerprint as 16 hexadecimal digits (low byte first, as Flume writes it), "
         "`literal` writes the schema itself as JSON into `flume.avro.schema.literal`.",

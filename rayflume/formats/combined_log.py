@@ -23,7 +23,7 @@ from rayflume.formats._digits import chars_of, days_of, months, number
 from rayflume.formats._options import UNREADABLE_DOC, UnreadableText
 from rayflume.formats._rows import Rows, interleaved, replaced
 from rayflume.interfaces import Contract, Decoded
-from rayflume.schema import TIMESTAMP, Column
+from rayflume.schema import TIMESTAMP, Column, arrow_schema
 from rayflume.spans import Mask
 
 _QUOTED = r'"(?P<{}>(?:[^"\\]|\\.)*)"'
@@ -74,7 +74,7 @@ class CombinedLogFormat:
 
     @property
     def declared(self) -> pa.Schema:
-        return pa.schema([(column.name, column.type) for column in COLUMNS])
+        return arrow_schema(COLUMNS)
 
     def prepare(self) -> None:
         """Load the machine code; its first process on a host makes it, which takes seconds."""

@@ -27,7 +27,7 @@ from rayflume.formats._options import (
 )
 from rayflume.formats._rows import Rows, replaced
 from rayflume.interfaces import Contract, Decoded
-from rayflume.schema import parse_declared
+from rayflume.schema import arrow_schema, parse_declared
 
 _AT_END = 2**31 - 1
 LINE_END = "the row holds a line end; one row is one record"
@@ -92,7 +92,7 @@ class CsvFormat:
 
     @property
     def declared(self) -> pa.Schema:
-        return pa.schema([(column.name, column.type) for column in self._columns])
+        return arrow_schema(self._columns)
 
     def prepare(self) -> None:
         """Nothing has to be loaded."""

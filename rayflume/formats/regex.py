@@ -18,7 +18,7 @@ from rayflume.formats._options import (
 )
 from rayflume.formats._rows import Rows, replaced
 from rayflume.interfaces import Contract, Decoded
-from rayflume.schema import Column, parse_declared
+from rayflume.schema import Column, arrow_schema, parse_declared
 
 NO_MATCH = "the regular expression does not match the row"
 
@@ -93,7 +93,7 @@ class RegexFormat:
 
     @property
     def declared(self) -> pa.Schema:
-        return pa.schema([(column.name, column.type) for column in self._columns])
+        return arrow_schema(self._columns)
 
     def prepare(self) -> None:
         """Nothing has to be loaded."""

@@ -23,7 +23,7 @@ from rayflume.formats._options import UNREADABLE_DOC, UnreadableText
 from rayflume.formats._rows import Rows, interleaved, replaced
 from rayflume.formats._syslog_times import yearless_times
 from rayflume.interfaces import Contract, Decoded
-from rayflume.schema import TIMESTAMP, Column
+from rayflume.schema import TIMESTAMP, Column, arrow_schema
 from rayflume.spans import Mask
 from rayflume.units import TimeZone
 
@@ -102,7 +102,7 @@ class SyslogFormat:
 
     @property
     def declared(self) -> pa.Schema:
-        return pa.schema([(column.name, column.type) for column in COLUMNS])
+        return arrow_schema(COLUMNS)
 
     def prepare(self) -> None:
         """Nothing has to be loaded."""

@@ -8,18 +8,14 @@ from typing import Annotated, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from rayflume.batch import EventBatch
 from rayflume.component import Component, Context, component, option
 from rayflume.interceptors._text import JavaPattern, as_text
 from rayflume.regexes.columns import Matcher
 from rayflume.time_patterns import MillisPattern
-from rayflume.units import local_zone
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
+from rayflume.units import ANY_CASE, local_zone
 
 
 class Serializer(BaseModel):
@@ -28,7 +24,7 @@ class Serializer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = option("Header that receives the group.", min_length=1, example="status")
-    type: Annotated[Literal["default", "millis"], BeforeValidator(_lower)] = option(
+    type: Annotated[Literal["default", "millis"], ANY_CASE] = option(
         "`default` takes the text as it is; `millis` reads it as a time by `pattern` and writes "
         "milliseconds since 1970, which time escapes and `event_time` understand.",
         default="default",

@@ -62,12 +62,6 @@ class Intervals:
         first = bisect_right(self._stops, start)
         return first < len(self._starts) and self._starts[first] < stop and start < stop
 
-    def covers(self, start: int, stop: int) -> bool:
-        """Whether all of `[start, stop)` is in the set."""
-        first = bisect_right(self._stops, start)
-        inside = first < len(self._starts) and self._starts[first] <= start
-        return start >= stop or (inside and stop <= self._stops[first])
-
     def clip(self, start: int, stop: int) -> list[RowRange]:
         """The parts of the set within `[start, stop)`, in order."""
         first = bisect_right(self._stops, start)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 from bisect import insort
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from rayflume.batch import Extent
@@ -24,7 +24,8 @@ from rayflume.interfaces import Manifest, RowRange, StreamPosition, Taken
 from rayflume.journal.age import CLOSED_SHARE, Stamp, later
 from rayflume.journal.holders import Holders
 from rayflume.journal.intervals import Intervals
-from rayflume.journal.keys import Keys, check_key
+from rayflume.journal.judging import Judgement, PutRule, judge
+from rayflume.journal.keys import Keys
 from rayflume.journal.prepared import Prepared, PreparedDeliveries
 from rayflume.journal.rows import RowIndex, SizedRows
 from rayflume.journal.segment import (
@@ -57,20 +58,6 @@ class LedgerLimits:
     def closed_max_ms(self) -> int:
         """What the time in which a journal was closed can count for."""
         return min(self.stream_retention_ms, self.key_retention_ms) // CLOSED_SHARE
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What a put is worth: which extents are new, which keyed ones conflict, where it is
-    refused.
-    """
-
-    keep: tuple[bool, ...] = ()
-    conflicts: tuple[str, ...] = ()
-    refused: tuple[str, int] | None = None
-    rows: int = 0
-    skipped: int = 0
-    """Units of streams between where they stood and where the put goes on."""
 
 
 @dataclass
@@ -119,41 +106,8 @@ class Ledger:
     # -- put ------------------------------------------------------------------------------------
 
     def judge(self, extents: Sequence[Extent], begins: Sequence[str], skip: str) -> Judgement:
-        """Apply the put rule (interfaces.Channel C1) to each extent in order; changes nothing."""
-        keep: list[bool] = []
-        conflicts: list[str] = []
-        begun_here = frozenset(begins)
-        ahead: dict[str, int] = {}
-        digests: dict[str, bytes] = {}
-        skipped = 0
-        for extent in extents:
-            if extent.keyed:
-                check_key(extent.stream, extent.token)
-                known = digests.get(extent.stream) or self.keys.get(extent.stream)
-                keep.append(known is None)
-                if known is None:
-                    digests[extent.stream] = extent.token
-                elif known != extent.token:
-                    conflicts.append(extent.stream)
-                continue
-            following = ahead.get(extent.stream, self._next(extent, begun_here))
-            begun = extent.stream in ahead or extent.stream in self.streams
-            fresh = extent.end > following or not begun
-            gap = extent.start - following
-            if fresh and (gap < 0 or (gap > 0 and not skip)):
-                return Judgement(refused=(extent.stream, following))
-            keep.append(fresh)
-            if fresh:
-                ahead[extent.stream] = extent.end
-                skipped += gap
-        rows = sum(e.rows for e, kept in zip(extents, keep, strict=True) if kept)
-        return Judgement(tuple(keep), tuple(conflicts), None, rows, skipped)
-
-    def _next(self, extent: Extent, begins: Set[str]) -> int:
-        stream = self.streams.get(extent.stream)
-        if stream is not None:
-            return stream.next
-        return extent.start if extent.stream in begins else 0
+        """What a put is worth (see `judging`); changes nothing."""
+        return judge(PutRule(self.streams, self.keys, frozenset(begins), bool(skip)), extents)
 
     def credit(self) -> int:
         """Bytes a put may bring now; 0 when rows or bytes are at their limit."""

@@ -31,11 +31,11 @@ from rayflume.errors import NO_ROOM, JournalDamaged, JournalFailed, Retry
 from rayflume.interfaces import RowRef
 from rayflume.journal import damage, recovery
 from rayflume.journal.age import JournalTime, Stamp, later
-from rayflume.journal.intervals import Intervals
 from rayflume.journal.ledger import Ledger
 from rayflume.journal.options import JournalOptions
 from rayflume.journal.pruning import Pruning
 from rayflume.journal.reader import RowsUnreadable, decode_rows
+from rayflume.journal.rebuilding import replay, settle
 from rayflume.journal.recovery import Bad, Recovered
 from rayflume.journal.rows import RowIndex
 from rayflume.journal.scan import many_heads, read_snapshot, recover
@@ -116,7 +116,7 @@ class Journal:
             self._disk.sync(first.segment, first.offset)
         self._report(found)
         self.index = RowIndex()
-        self.ledger = self._replay(found)
+        self.ledger = self._rebuild(found)
         self._time = JournalTime(self._clock, self.ledger.time, self._options.limits.closed_max_ms)
         self._segments = [name for name in names if name not in found.empty]
         self._seq = self._synced = found.last_seq
@@ -141,7 +141,7 @@ class Journal:
                 "Look at it with `rayflume fsck`; without strict the rest is served"
             )
 
-    def _replay(self, found: Recovered) -> Ledger:
+    def _rebuild(self, found: Recovered) -> Ledger:
         ledger = Ledger("", 0, self._options.limits, self.index)
         after = 0
         if found.snapshot is not None:
@@ -153,34 +153,14 @@ class Journal:
         if self.identity is not None:
             ledger.journal, ledger.epoch, stamp = self.identity
             ledger.time = later(ledger.time, stamp.to_meta())
-        gaps = Intervals()
-        for record in found.records:
-            head, expected = record.head, ledger.next_position
-            if head.kind is Kind.PUT:
-                start, stop = head.meta["rows"]
-                if start < self.index.stop:
-                    place = Bad(record.segment, record.offset, record.offset + head.length, "")
-                    self.damage.append(
-                        damage.place(place) + "positions of rows that are there already"
-                    )
-                    continue
-                self.index.add(record.segment, record.offset, head.length, (start, stop))
-            if head.seq <= after:
-                continue
-            ledger.apply(head.kind, head.meta)
-            gaps.add(expected, start if head.kind is Kind.PUT else ledger.next_position)
-            for span in head.meta["ranges"] if head.kind is Kind.COMMITTED else ():
-                gaps.remove(*span)
-        ledger.visible = ledger.next_position
-        for _, ranges in ledger.prepared():
-            for start, stop in ranges:
-                gaps.remove(start, stop)
-        self.damaged_rows = len(gaps)
-        for start, stop in self.index.missing(ledger.unfinished):
-            lost = ledger.lost(start, stop)
-            self.damaged_rows += lost
-            if lost and not self.damage:
-                self.damage.append(f"the segment with the rows {start} to {stop - 1} is not there")
+        replayed = replay(ledger, found.records, after)
+        loss = settle(ledger, replayed)
+        for one in replayed.doubled:
+            place = Bad(one.segment, one.offset, one.offset + one.head.length, "")
+            self.damage.append(damage.place(place) + "positions of rows that are there already")
+        if not self.damage:
+            self.damage += loss.absent[:1]
+        self.damaged_rows = loss.rows
         self._refuse_damage()
         return ledger
 

@@ -20,6 +20,7 @@ from rayflume.journal import recovery
 from rayflume.journal.disk import LOCK_NAME, LocalDisk
 from rayflume.journal.intervals import Intervals
 from rayflume.journal.ledger import Ledger, LedgerLimits
+from rayflume.journal.rebuilding import replay
 from rayflume.journal.recovery import Bad, Found, Recovered
 from rayflume.journal.rows import RowIndex
 from rayflume.journal.scan import many_heads, read_snapshot, recover
@@ -164,7 +165,7 @@ def _survey(disk: LocalDisk, holder: str, seen: Seen | None) -> Survey:
     for bad in found.torn:
         writing = holder and bad.segment == names[-1]
         (result.writing if writing else result.torn).append(bad)
-    _replay(disk, result)
+    _rebuild(disk, result)
     if seen is not None:
         result.damaged += _wrong_bodies(disk, found, seen)
     if found.prefix_lost:
@@ -179,7 +180,7 @@ def _survey(disk: LocalDisk, holder: str, seen: Seen | None) -> Survey:
     return result
 
 
-def _replay(disk: Disk, result: Survey) -> None:
+def _rebuild(disk: Disk, result: Survey) -> None:
     """The state after all whole records, as opening the journal would find it."""
     ledger, after = result.ledger, 0
     if result.found.snapshot is not None:
@@ -187,18 +188,10 @@ def _replay(disk: Disk, result: Survey) -> None:
         after = result.found.snapshot.head.seq
     ledger.journal = result.found.journal or ledger.journal
     ledger.epoch = result.found.epoch
-    for record in result.found.records:
-        head = record.head
-        if head.kind is Kind.PUT:
-            start, stop = head.meta["rows"]
-            if start < result.index.stop:
-                place = f"{record.segment}:{record.offset}"
-                result.notes.append(f"{place} holds rows whose positions are taken")
-                result.doubled.append(record)
-                continue
-            result.index.add(record.segment, record.offset, head.length, (start, stop))
-        if head.seq > after:
-            ledger.apply(head.kind, head.meta)
+    result.doubled = replay(ledger, result.found.records, after).doubled
+    for record in result.doubled:
+        place = f"{record.segment}:{record.offset}"
+        result.notes.append(f"{place} holds rows whose positions are taken")
 
 
 class Pieces:

@@ -41,9 +41,10 @@ import pyarrow.parquet as pq
 from rayflume import tombstones
 from rayflume.clock import Clock
 from rayflume.errors import ConfigError, LakeDamaged, RayflumeError
+from rayflume.file_metadata import DELIVERY, SCHEMA_VERSION
 from rayflume.interfaces import Json, Published, Storage
 from rayflume.maintenance import plan
-from rayflume.maintenance.footers import DELIVERY, Footer, opened, read_footers
+from rayflume.maintenance.footers import Footer, opened, read_footers
 from rayflume.maintenance.merge import Merged, merged, merged_metadata
 from rayflume.maintenance.plan import DAY_MS, CompactOptions, Group
 from rayflume.naming import (
@@ -251,7 +252,7 @@ class Compactor:
                 raise LakeDamaged(
                     f"{footer.path}: {problem}; move it away, then the rest can go on"
                 )
-        return sorted(footers, key=lambda f: int(f.metadata.get("rayflume.schema_version") or 0))
+        return sorted(footers, key=lambda f: int(f.metadata.get(SCHEMA_VERSION) or 0))
 
     def _stage(self, new: Merged, target: str, delivery: str) -> dict[str, Json]:
         writer = self._storage.stage(target, delivery)

@@ -18,17 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rayflume.errors import RayflumeError
+from rayflume.file_metadata import DELIVERY, MERGED, PREFIX, RANGES
 from rayflume.interfaces import LakeReader, RowRange, Storage
 from rayflume.ranges import joined
 
 Origins: TypeAlias = Mapping[str, tuple[RowRange, ...]]
 """Delivery id, or the id of a journal alone -> ranges of its rows, sorted."""
-
-MERGED = "rayflume.merged"
-RANGES = "rayflume.ranges"
-DELIVERY = "rayflume.delivery"
-STREAMS = "rayflume.streams"
-VERSION = "rayflume.schema_version"
 
 THREADS = 16
 
@@ -82,7 +77,7 @@ def _footer(storage: Storage, path: str, size: int) -> Footer | None:
     named = {
         key.decode(errors="replace"): value.decode(errors="replace")
         for key, value in (parquet.metadata or {}).items()
-        if key.startswith(b"rayflume.")
+        if key.startswith(PREFIX.encode())
     }
     try:
         return Footer(path, size, "", parquet.num_rows, named, origins_in(named), parquet)

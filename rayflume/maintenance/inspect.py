@@ -17,8 +17,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from rayflume.file_metadata import STREAMS
 from rayflume.interfaces import RowRange
-from rayflume.maintenance.footers import STREAMS, Footer, journal_of
+from rayflume.maintenance.footers import Footer, journal_of
 from rayflume.maintenance.plan import partition_of
 from rayflume.naming import DEAD_LETTERS, RESERVED, delivery_of
 from rayflume.ranges import joined

@@ -24,14 +24,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rayflume.errors import LakeDamaged
+from rayflume.file_metadata import (
+    DELIVERY,
+    MERGED,
+    OTHER_STREAMS,
+    RANGES,
+    RANGES_MAX,
+    SCHEMA_VERSION,
+    STREAMS,
+    STREAMS_MAX,
+)
 from rayflume.interfaces import RowRange, Storage
 from rayflume.maintenance.checksum import MODULUS, checksum
 from rayflume.maintenance.footers import (
-    DELIVERY,
-    MERGED,
-    RANGES,
-    STREAMS,
-    VERSION,
     Footer,
     Origins,
     all_ranges,
@@ -44,10 +49,7 @@ ROW_GROUP_BYTES = 64 << 20
 READ_AHEAD = 4
 ORIGINS_MAX = 2000
 """Deliveries that a file names; above it its journals, with their ranges joined."""
-STREAMS_MAX = 64
-RANGES_MAX = 16
 VALUES_MAX = 8
-OTHER_STREAMS = "*"
 _CODECS = {"UNCOMPRESSED": "none", "LZ4_RAW": "lz4"}
 
 
@@ -285,17 +287,17 @@ def merged_metadata(sources: Sequence[Footer], delivery: str) -> dict[str, str]:
     Raises LakeDamaged when rows of a journal are in two of the sources, for that must stay to be
     seen.
     """
-    known = {MERGED, RANGES, DELIVERY, STREAMS, VERSION}
+    known = {MERGED, RANGES, DELIVERY, STREAMS, SCHEMA_VERSION}
     names = sorted({name for source in sources for name in source.metadata} - known)
     found = {name: _together(source.metadata.get(name, "") for source in sources) for name in names}
-    versions = [int(source.metadata.get(VERSION) or 0) for source in sources]
+    versions = [int(source.metadata.get(SCHEMA_VERSION) or 0) for source in sources]
     streams = merged_streams([source.metadata.get(STREAMS, "") for source in sources])
     if streams:
         found[STREAMS] = json.dumps(streams)
     return {
         **found,
         DELIVERY: delivery,
-        VERSION: str(max(versions)),
+        SCHEMA_VERSION: str(max(versions)),
         MERGED: json.dumps(merged_origins(sources)),
     }
 

@@ -9,18 +9,14 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BeforeValidator
 
 from rayflume.batch import EventBatch, body_offsets
 from rayflume.component import Component, Context, component, option
 from rayflume.interfaces import Share
 from rayflume.selectors._routes import rows_where
+from rayflume.units import ANY_CASE
 
 _SEED = {"round_robin": 0, "random": 0x9E3779B9}
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
 
 
 @component
@@ -38,7 +34,7 @@ class LoadBalancing(Component):
     channel before several sinks.) Rows: each to one channel. Blocks: never. Raises: nothing.
     """
 
-    policy: Annotated[Literal["round_robin", "random"], BeforeValidator(_lower)] = option(
+    policy: Annotated[Literal["round_robin", "random"], ANY_CASE] = option(
         "`round_robin` deals in turn, `random` by chance.", default="round_robin", example="random"
     )
 

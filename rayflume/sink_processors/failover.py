@@ -6,10 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from rayflume.component import Component, Context, component, nearest, option
-from rayflume.sink_group import PENALTY_MS, Turn, penalty_ms
+from rayflume.sink_group import PENALTY_MS, Turn, next_end_ms, penalty_ms
 from rayflume.units import Millis
-
-_NEVER_MS = 2**31
 
 
 @component
@@ -110,5 +108,4 @@ class FailoverProcessor:
         failure.until_ms = now_ms + penalty_ms(failure.count, self._max_ms)
 
     def wait_ms(self, now_ms: int) -> int:
-        left = [f.until_ms - now_ms for f in self._failures.values() if f.until_ms > now_ms]
-        return min(left, default=_NEVER_MS)
+        return next_end_ms((failure.until_ms for failure in self._failures.values()), now_ms)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from rayflume.component import Component, Context, component, nested, option
-from rayflume.sink_group import SinkSelector, Turn, penalty_ms
+from rayflume.sink_group import SinkSelector, Turn, next_end_ms, penalty_ms
 
-_NEVER_MS = 2**31
 _FAILURES_MAX = 16
 _IN_A_ROW_MS = 3_600_000
 Selector = Annotated[Component, nested("sink_selector")]
@@ -107,5 +106,4 @@ class LoadBalanceProcessor:
         self._failures[sink] = _Failure(count, now_ms, now_ms + pause_ms)
 
     def wait_ms(self, now_ms: int) -> int:
-        left = [f.until_ms - now_ms for f in self._failures.values() if f.until_ms > now_ms]
-        return min(left, default=_NEVER_MS)
+        return next_end_ms((failure.until_ms for failure in self._failures.values()), now_ms)

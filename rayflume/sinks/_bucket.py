@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rayflume.clock import EPOCH
 from rayflume.sinks._escape import NULL, escape, guard_segment
 
 Ints: TypeAlias = "npt.NDArray[np.int64]"
@@ -32,7 +33,6 @@ TIME_MAX_MS = 253_402_214_400_000
 _QUARTER = 15 * MINUTE
 _LEGAL_TIME_MS = 2 * 365 * DAY + 8 * DAY
 """From about 1972 on all zones differ from UTC by whole quarters of an hour; before, by seconds."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME = re.compile(r"[^\W_][\w.-]{0,39}")
 _ESCAPE = re.compile(r"%(?:\{([\w.-]+)\}|(.))?", re.DOTALL)
 _DENSE_MAX = 1 << 16
@@ -55,9 +55,9 @@ TIME_ESCAPES: dict[str, tuple[int, Callable[[datetime], str]]] = {
     "M": (MINUTE, lambda t: f"{t.minute:02d}"),
     "n": (DAY, lambda t: f"{t.month}"),
     "p": (HOUR, lambda t: "AM" if t.hour < 12 else "PM"),
-    "s": (SECOND, lambda t: f"{(t - _EPOCH) // timedelta(seconds=1)}"),
+    "s": (SECOND, lambda t: f"{(t - EPOCH) // timedelta(seconds=1)}"),
     "S": (SECOND, lambda t: f"{t.second:02d}"),
-    "t": (1, lambda t: f"{(t - _EPOCH) // timedelta(milliseconds=1)}"),
+    "t": (1, lambda t: f"{(t - EPOCH) // timedelta(milliseconds=1)}"),
     "y": (DAY, lambda t: f"{t.year % 100:02d}"),
     "Y": (DAY, lambda t: f"{t.year:04d}"),
     "z": (HOUR, lambda t: f"{t:%z}"),
@@ -261,7 +261,7 @@ class Buckets:
     def _render(self, values: Sequence[int | bytes | None]) -> str:
         at, rest = None, values
         if self.uses_time:
-            local = (_EPOCH + timedelta(milliseconds=int(values[0] or 0))).astimezone(self._zone)
+            local = (EPOCH + timedelta(milliseconds=int(values[0] or 0))).astimezone(self._zone)
             at = LocalTime(local, local if self._rounding is None else self._rounding.down(local))
             rest = values[1:]
         fields: dict[str, bytes | None] = {

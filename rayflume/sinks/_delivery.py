@@ -26,6 +26,7 @@ import pyarrow as pa
 from rayflume.batch import EventBatch, Extent
 from rayflume.dead_letters import DEAD_SCHEMA, DeadRows, dead_table
 from rayflume.errors import RayflumeError, Retry, SinkParked, StagingFailed
+from rayflume.file_metadata import OTHER_STREAMS, STREAMS_MAX
 from rayflume.interfaces import Manifest, StagedFile, StagedWriter
 from rayflume.naming import dead_name
 from rayflume.sinks._bucket import Ints
@@ -33,7 +34,7 @@ from rayflume.sinks._complete import Noted
 from rayflume.sinks._files import LakeFile
 from rayflume.sinks._lake import Lake, OpenFile
 from rayflume.sinks._split import Piece, Split
-from rayflume.sinks._streams import OTHER_STREAMS, STREAMS_MAX, Origins
+from rayflume.sinks._streams import Origins
 
 EVERY_STREAM = 2**31
 _STAGE_THREADS = 4

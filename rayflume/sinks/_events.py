@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from rayflume.component import Context, option
+from rayflume.file_metadata import AGENT, SINK
 from rayflume.interfaces import DeliveryLimits, Storage
 from rayflume.serializer import Serializer
 from rayflume.sinks._bucket import Buckets
@@ -78,7 +79,7 @@ def splitter_of(buckets: Buckets, local_time: bool) -> Splitter:
 
 def event_lake(making: Making, roll: EventRoll, storage: Storage, context: Context) -> EventLake:
     """All that deliveries of such a sink share."""
-    metadata = {"rayflume.agent": context.agent, "rayflume.sink": context.part}
+    metadata = {AGENT: context.agent, SINK: context.part}
     dead = FileSettings(Encoding("snappy", None, MIB, (), Columns()), 16 * MIB, 0, 0, metadata)
     return EventLake(
         context=context,

@@ -19,6 +19,7 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rayflume import file_metadata
 from rayflume.errors import Retry, StagingFailed
 from rayflume.interfaces import Json, RowRange, StagedFile, StagedWriter
 from rayflume.naming import delivery_of
@@ -243,10 +244,10 @@ class LakeFile:
     def _metadata(self, ranges: tuple[RowRange, ...]) -> dict[str, str]:
         return {
             **self._settings.metadata,
-            "rayflume.delivery": delivery_of(self.target) or "",
-            "rayflume.ranges": json.dumps(ranges),
-            "rayflume.streams": json.dumps(self.streams.to_json()),
-            "rayflume.schema_version": str(self.version),
+            file_metadata.DELIVERY: delivery_of(self.target) or "",
+            file_metadata.RANGES: json.dumps(ranges),
+            file_metadata.STREAMS: json.dumps(self.streams.to_json()),
+            file_metadata.SCHEMA_VERSION: str(self.version),
         }
 
     def abort(self) -> None:

@@ -8,10 +8,11 @@ of 23 and 25 hours, and hours that come twice, end when they end.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 
 import numpy as np
 
+from rayflume.clock import EPOCH
 from rayflume.sinks._bucket import DAY, HOUR, MINUTE, SECOND, Ints, Partitioning
 
 _LEVELS = ("year", "month", "day", "hour", "minute", "second", "millisecond")
@@ -33,7 +34,6 @@ _STEPS = {"hour": 15 * MINUTE, "minute": MINUTE, "second": SECOND, "millisecond"
 _LOOK_BACK_MS = 4 * HOUR
 """No clock is set back by more."""
 _LOOK_AHEAD = 400
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BEGIN = datetime(1, 1, 1)  # noqa: DTZ001 - of the clocks of any zone
 _CACHED_MAX = 10_000
 
@@ -64,7 +64,7 @@ class Spans:
 
     def _local_end(self, at_ms: int) -> datetime:
         """The end as the clocks of the zone show it, without regard to their being set."""
-        at = (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(self._zone).replace(tzinfo=None)
+        at = (EPOCH + timedelta(milliseconds=at_ms)).astimezone(self._zone).replace(tzinfo=None)
         at = at.replace(microsecond=at.microsecond // 1000 * 1000, fold=0)
         if self._level == "year":
             return datetime(at.year + 1, 1, 1)  # noqa: DTZ001 - local time of the zone
@@ -81,7 +81,7 @@ class Spans:
         # the later of the two.
         try:
             ends = [local.replace(tzinfo=self._zone, fold=fold) for fold in (0, 1)]
-            end = max((at - _EPOCH) // timedelta(milliseconds=1) for at in ends)
+            end = max((at - EPOCH) // timedelta(milliseconds=1) for at in ends)
         except (OverflowError, ValueError):
             return None
         step = _STEPS.get(self._level, 15 * MINUTE)

@@ -14,12 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from rayflume.batch import EventBatch
+from rayflume.file_metadata import OTHER_STREAMS, RANGES_MAX, STREAMS_MAX
 from rayflume.interfaces import RowRange
 from rayflume.sinks._bucket import Ints
-
-STREAMS_MAX = 64
-RANGES_MAX = 16
-OTHER_STREAMS = "*"
 
 _RUNS_MAX = 256
 """Looked at for one piece of a batch; what is above counts as other streams."""

@@ -4,11 +4,12 @@ Flume user guide, section File Roll Sink.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import field_validator
 
+from rayflume.clock import EPOCH
 from rayflume.component import LOCAL_PATH, Component, Context, component, lookup, nested, option
 from rayflume.errors import RayflumeError
 from rayflume.interfaces import Storage
@@ -20,7 +21,6 @@ from rayflume.sinks._events import MIB, EventRoll, Making, apart, event_lake, li
 from rayflume.sinks._sink import LakeSink, unwritable
 from rayflume.units import ByteSize, TimeZone, zone_of
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME_BYTES_MAX = 100
 _EXAMPLE_DELIVERY = "0123456789abcdef-1-1"
 
@@ -104,7 +104,7 @@ class FileRoll(Component):
     def _name(self, path: str, delivery: str, number: int, begun_ms: int) -> str:
         time = str(begun_ms)
         if self.path_manager == "rolltime":
-            at = _EPOCH + timedelta(milliseconds=begun_ms)
+            at = EPOCH + timedelta(milliseconds=begun_ms)
             time = f"{at.astimezone(zone_of(self.time_zone)):%Y%m%d%H%M%S}"
         suffix = f".{self.extension}" if self.extension else ""
         return event_name(f"{self.prefix}{time}-", delivery, number, suffix)

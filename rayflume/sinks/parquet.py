@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from rayflume import file_metadata
 from rayflume.completeness import MarkerRules
 from rayflume.component import LOCAL_PATH, Component, Context, component, nested, option
 from rayflume.errors import OptionError, RayflumeError
@@ -265,9 +266,9 @@ class Parquet(Component):
         form: Format = self.format.build(context)
         self._check_columns(form)
         metadata = {
-            "rayflume.version": version("rayflume"),
-            "rayflume.agent": context.agent,
-            "rayflume.sink": context.part,
+            file_metadata.WRITER: version("rayflume"),
+            file_metadata.AGENT: context.agent,
+            file_metadata.SINK: context.part,
         }
         files = FileSettings(
             self._encoding(), self.row_group_bytes, self.row_group_rows, self.roll.bytes, metadata

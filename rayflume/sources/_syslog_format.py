@@ -9,20 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayflume.regexes import Replacement
 from rayflume.regexes.columns import Matcher
-from rayflume.sources._syslog_times import LocalTimes
+from rayflume.sources._syslog_times import LocalTimes, Moments
 from rayflume.spans import Mask, as_text, not_utf8
 from rayflume.time_patterns import MillisPattern
 
 _PARTS = 5
 _TIME = 2
 _YEAR = "yyyy "
-Millis = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class CustomRows:
     rows: Mask
     parts: tuple[pa.BinaryArray, ...]
     timed: Mask
-    millis: Millis
+    millis: Moments
 
     def filled(self, slot: int) -> Mask:
         """Rows with a part that is not empty."""
@@ -66,7 +64,7 @@ class TimeForm:
             _YEAR + pattern, zone, this_year
         ) if yearless else made, yearless
 
-    def read(self, text: pa.StringArray, times: LocalTimes, now_ms: int) -> tuple[Millis, Mask]:
+    def read(self, text: pa.StringArray, times: LocalTimes, now_ms: int) -> tuple[Moments, Mask]:
         """Milliseconds since 1970 UTC, and which of the texts are such times."""
         if self.search is not None and self.replace is not None:
             text = self.search.replaced(text, self.replace)
@@ -81,7 +79,7 @@ class TimeForm:
                 millis, timed = np.where(beyond, elsewhen, millis), np.where(beyond, known, timed)
         return millis, timed
 
-    def _of_year(self, text: pa.StringArray, year: int) -> tuple[Millis, Mask]:
+    def _of_year(self, text: pa.StringArray, year: int) -> tuple[Moments, Mask]:
         return _numbers(self.pattern.parse(pc.binary_join_element_wise(f"{year:04}", text, " ")))
 
 
@@ -116,7 +114,7 @@ class CustomFormat:
         return CustomRows(rows, tuple(c.cast(pa.binary()) for c in kept), timed & rows, millis)
 
 
-def _numbers(millis: pa.StringArray) -> tuple[Millis, Mask]:
+def _numbers(millis: pa.StringArray) -> tuple[Moments, Mask]:
     known = np.asarray(millis.is_valid())
     return np.asarray(pc.fill_null(millis.cast(pa.int64()), 0)), known
 

@@ -28,7 +28,6 @@ YEAR, LATEST, EARLIEST = range(3)
 """What a time without a year needs: the present year, and the bounds (milliseconds, local) beyond
 which it is of the year before or after.
 """
-LIMITS = 3
 _VERSION_END, _TIME_AT, _TIME_END, _HOST_END, _KIND, _TIME = range(6)
 _FOUND = 6
 

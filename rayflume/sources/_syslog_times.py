@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta, tzinfo
 import numpy as np
 import numpy.typing as npt
 
+from rayflume.clock import EPOCH
 from rayflume.units import zone_of
 
-Millis = npt.NDArray[np.int64]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Moments = npt.NDArray[np.int64]
+"""One of each of many messages: milliseconds since 1970, in UTC or, where so named, local."""
 _QUARTER_MS = 15 * 60 * 1000
 """No zone changes its offset within a quarter of an hour."""
 _QUARTERS_MAX = 200_000
@@ -29,16 +30,16 @@ class LocalTimes:
         self._zone: tzinfo | None = zone_of(zone) if zone else None
         self._offsets: dict[int, int] = {}
 
-    def limits(self, now_ms: int) -> Millis:
+    def limits(self, now_ms: int) -> Moments:
         """The present year, and the bounds of its times: latest and earliest, in milliseconds of
         the local clock since 1970.
         """
-        here = (_EPOCH + timedelta(milliseconds=now_ms)).astimezone(self._zone)
+        here = (EPOCH + timedelta(milliseconds=now_ms)).astimezone(self._zone)
         now = here.replace(tzinfo=UTC)
         bounds = [_months_later(now, _MONTHS_AHEAD), _months_later(now, -_MONTHS_BACK)]
         return np.array([now.year, *map(_millis, bounds)], dtype=np.int64)
 
-    def to_utc(self, local: Millis) -> Millis:
+    def to_utc(self, local: Moments) -> Moments:
         """Milliseconds of the local clock to those since 1970 UTC.
 
         Of an hour that a clock shows twice the second is meant, and one that it skips is counted
@@ -64,7 +65,7 @@ class LocalTimes:
 
     def _find_offset(self, local_ms: int) -> int:
         try:
-            shown = (_EPOCH + timedelta(milliseconds=local_ms)).replace(tzinfo=None)
+            shown = (EPOCH + timedelta(milliseconds=local_ms)).replace(tzinfo=None)
             utc = [shown.replace(fold=fold, tzinfo=self._zone).astimezone(UTC) for fold in (0, 1)]
         except OverflowError:  # the first or the last hours of what a datetime can be
             return 0
@@ -72,7 +73,7 @@ class LocalTimes:
 
 
 def _millis(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(milliseconds=1)
+    return (at - EPOCH) // timedelta(milliseconds=1)
 
 
 def _months_later(at: datetime, months: int) -> datetime:

@@ -13,15 +13,13 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rayflume.component import Context
 from rayflume.lines import fingerprint
-from rayflume.sources._copies import Copies, Live, Place, Wait, originals, recent_places
+from rayflume.sources._copies import Copies, Live, Wait, originals
 from rayflume.sources._files import (
     Group,
     OpenFiles,
@@ -40,6 +38,7 @@ from rayflume.sources._stream import (
     printable,
     tail_before,
 )
+from rayflume.sources._tail_file import TailFile
 
 _log = logging.getLogger("rayflume.sources.taildir")
 
@@ -47,51 +46,6 @@ _LOOKS = 2
 _HOT_MS = 10_000
 _SCAN_SHARE = 10
 # Looking at all files takes at most one part in so many of the time.
-
-
-@dataclass(slots=True, eq=False)
-class TailFile:
-    """A file and its present incarnation. `next`: handed out up to here; `hash`: fingerprint there.
-
-    `name`: the last path under which it matched a pattern, which is what its token keeps: so a
-    rotated file is told from one that was taken out of the configuration.
-    `skip_to`: rows before it are passed over. `places`: the latest places up to which it was read.
-    `end`: do not read beyond (None: no end). `partial`: the size at which what is left was found to
-    be an unterminated line. `verify`: something changed though nothing was added. `cut`: an extent
-    must end there, if it is not passed yet.
-    """
-
-    stream: str
-    key: FileKey
-    path: str
-    name: str
-    group: Group
-    next: int = 0
-    hash: str = ""
-    size: int = 0
-    mtime_ns: int = 0
-    changed_ms: int = 0
-    skip_to: int = 0
-    end: int | None = None
-    partial: int = -1
-    verify: bool = False
-    blocked: bool = False
-    deleted: bool = False
-    missing: int = 0
-    batches: int = 0
-    places: deque[Place] = field(default_factory=recent_places)
-    cut: int = 0
-
-    @property
-    def stop(self) -> int:
-        return self.size if self.end is None else min(self.end, self.size)
-
-    @property
-    def unread(self) -> int:
-        """Bytes to read now; an unterminated line that was looked at already is none."""
-        if self.blocked or self.partial == self.stop:
-            return 0
-        return max(self.stop - self.next, 0)
 
 
 class Watch:

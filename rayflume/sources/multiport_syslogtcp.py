@@ -19,7 +19,7 @@ from rayflume.units import ByteSize
 _ASCII = bytes(range(128)).decode()
 
 
-def _known_charset(name: str) -> str:
+def _ascii_charset(name: str) -> str:
     codec = codec_of(name)
     if _ASCII.encode(codec) != _ASCII.encode():
         raise ValueError(
@@ -34,7 +34,7 @@ def _port_list(value: object) -> object:
     return value.split() if isinstance(value, str) else value
 
 
-Charset = Annotated[str, AfterValidator(_known_charset)]
+AsciiCharset = Annotated[str, AfterValidator(_ascii_charset)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Ports = Annotated[list[Port], BeforeValidator(_port_list)]
 
@@ -44,8 +44,8 @@ class Charsets(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    default: Charset = option("Of all ports that `port` does not name.", default="utf-8")
-    port: dict[int, Charset] = option(
+    default: AsciiCharset = option("Of all ports that `port` does not name.", default="utf-8")
+    port: dict[int, AsciiCharset] = option(
         "Of single ports, by number.", factory=dict, example={10514: "iso-8859-1"}
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, field_validator
+from pydantic import field_validator
 
 from rayflume.charsets import Charset
 from rayflume.component import LOCAL_PATH, Component, Context, component, nested, option
@@ -16,11 +16,7 @@ from rayflume.sources._options import FileOptions
 from rayflume.sources._spool import Order, Spool
 from rayflume.sources._spooling import SpooldirSource
 from rayflume.transcode import OnError
-from rayflume.units import Millis
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
+from rayflume.units import ANY_CASE, Millis
 
 
 @component
@@ -52,10 +48,10 @@ class Spooldir(FileOptions):
         default=".COMPLETED",
         min_length=1,
     )
-    delete_policy: Annotated[Literal["never", "immediate"], BeforeValidator(_lower)] = option(
+    delete_policy: Annotated[Literal["never", "immediate"], ANY_CASE] = option(
         "`immediate` deletes completed files, `never` keeps them.", default="never"
     )
-    tracking_policy: Annotated[Literal["rename", "tracker_dir"], BeforeValidator(_lower)] = option(
+    tracking_policy: Annotated[Literal["rename", "tracker_dir"], ANY_CASE] = option(
         "How completed files that are kept are told apart: `rename` appends `file_suffix`, "
         "`tracker_dir` leaves them alone and makes an empty file of that name in `tracker_dir`.",
         default="rename",
@@ -70,7 +66,7 @@ class Spooldir(FileOptions):
     ignore_pattern: str = option(
         "Regular expression of names to leave alone; wins over `include_pattern`.", default="^$"
     )
-    consume_order: Annotated[Order, BeforeValidator(_lower)] = option(
+    consume_order: Annotated[Order, ANY_CASE] = option(
         "Which file comes next: `oldest` or `youngest` by modification time (ties: by name), or "
         "`random`, which is the order of the directory.",
         default="oldest",
@@ -103,7 +99,7 @@ class Spooldir(FileOptions):
         default="UTF-8",
         validate_default=True,
     )
-    decode_error_policy: Annotated[OnError, BeforeValidator(_lower)] = option(
+    decode_error_policy: Annotated[OnError, ANY_CASE] = option(
         "What becomes of bytes that are no character of `input_charset`: `fail` ends the source "
         "with an error (Flume's default), `replace` puts U+FFFD in their place, `ignore` leaves "
         "them out, and `keep` does not look: bodies are the file's bytes. If files and bodies have "

@@ -28,7 +28,7 @@ from rayflume.storage._hdfs_errors import hdfs_error
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from rayflume.storage.hdfs import Hdfs
+    from rayflume.storage._hdfs_options import HdfsOptions
 
 T = TypeVar("T")
 HUNG_MAX = 64
@@ -60,7 +60,7 @@ class HdfsClient:
     raises StorageDenied or StorageUnavailable where nothing else is said.
     """
 
-    def __init__(self, options: Hdfs) -> None:
+    def __init__(self, options: HdfsOptions) -> None:
         self.url = options.url
         self._options = options
         self._conf = Path(options.hadoop_conf) if options.hadoop_conf else _conf_of_environment()

@@ -16,16 +16,12 @@ finish it.
 from __future__ import annotations
 
 import io
-import re
 import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
-from pydantic import field_validator, model_validator
-
-from rayflume.component import Component, Context, component, option
+from rayflume.component import Context, component
 from rayflume.errors import (
     RayflumeError,
     StorageUnavailable,
@@ -35,20 +31,16 @@ from rayflume.interfaces import Json, LakeReader, Published
 from rayflume.naming import STAGING, delivery_of, staged_name
 from rayflume.storage import _paths
 from rayflume.storage._hdfs_client import Found, HdfsClient, NewFile, Reader
+from rayflume.storage._hdfs_options import HdfsOptions
 from rayflume.storage._hdfs_writer import HdfsWriter
 from rayflume.storage._outcomes import all_published
-from rayflume.units import ByteSize, Millis
 
-if TYPE_CHECKING:
-    from typing import Self
-
-_PATH = re.compile(r"((?:hdfs|viewfs)://([^/\s@?#]*))(/.*)?", re.DOTALL | re.IGNORECASE)
 _AT_ONCE = 8
 _FORGOTTEN_MS = 3_600_000
 
 
 @component
-class Hdfs(Component):
+class Hdfs(HdfsOptions):
     """Files on HDFS. Exactly once. Needs `rayflume[hdfs]`; tested with Hadoop 3.5.
 
     Name services (HA), `hdfs:///path` for the default file system, Kerberos and mount tables come
@@ -60,88 +52,6 @@ class Hdfs(Component):
     loss of power on all hosts of a block in the same moment can undo it, unless the data nodes have
     dfs.datanode.synconclose. Erasure-coded directories cannot be synced and are refused.
     """
-
-    path: str = option(
-        "Name node or name service, and directory of the lake; it is made if it does not exist.",
-        example="hdfs://namenode:8020/lake/clicks",
-    )
-    hadoop_conf: str | None = option(
-        "Directory of core-site.xml and hdfs-site.xml. Default: HADOOP_CONF_DIR, or etc/hadoop in "
-        "HADOOP_HOME; without either, only hdfs://host:port/path is known.",
-        default=None,
-        example="/etc/hadoop/conf",
-    )
-    replication: int | None = option(
-        "Copies of each block. Default: the name node's dfs.replication.",
-        default=None,
-        example=3,
-        ge=1,
-        le=512,
-    )
-    block_size: ByteSize | None = option(
-        "Size of a block, a multiple of 512 bytes. Default: the name node's dfs.blocksize.",
-        default=None,
-        example="128MiB",
-        ge=512,
-        multiple_of=512,
-    )
-    kerberos_principal: str | None = option(
-        "Who logs in. Default: who the ticket cache is of.",
-        default=None,
-        example="rayflume/host@EXAMPLE.COM",
-    )
-    kerberos_keytab: str | None = option(
-        "Keytab of `kerberos_principal`, on the host of the sink. Default: the ticket cache.",
-        default=None,
-        example="/etc/security/rayflume.keytab",
-    )
-    kerberos_cache: str | None = option(
-        "Ticket cache. Default: KRB5CCNAME, or the system's.",
-        default=None,
-        example="FILE:/tmp/krb5cc_1000",
-    )
-    call_timeout: Millis = option(
-        "How long a call may take before the delivery is told to come back later.",
-        default=120_000,
-        example="2min",
-        ge=1,
-    )
-
-    @property
-    def url(self) -> str:
-        """Scheme and authority."""
-        return _match(self.path)[1]
-
-    @property
-    def authority(self) -> str:
-        """Name service, or host and port; "" for the default file system."""
-        return _match(self.path)[2]
-
-    @property
-    def base(self) -> str:
-        """The directory of the lake, without a closing `/`; "" for the root."""
-        return (_match(self.path)[3] or "").rstrip("/")
-
-    @field_validator("path")
-    @classmethod
-    def _inside(cls, value: str) -> str:
-        base = (_match(value)[3] or "").strip("/")
-        if base and _paths.split(base)[0] == ".reserved":
-            raise ValueError("/.reserved is HDFS's own")
-        return value
-
-    @field_validator("hadoop_conf", "kerberos_keytab")
-    @classmethod
-    def _absolute(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith("/"):
-            raise ValueError("write an absolute path, which the sink's host has")
-        return value
-
-    @model_validator(mode="after")
-    def _whose_keytab(self) -> Self:
-        if self.kerberos_principal is None and (self.kerberos_keytab or self.kerberos_cache):
-            raise ValueError("kerberos_keytab and kerberos_cache need kerberos_principal")
-        return self
 
     def build(self, context: Context) -> HdfsStorage:
         return HdfsStorage(self)
@@ -341,13 +251,6 @@ class HdfsStorage:
 
     def _relative(self, path: str) -> str:
         return path.removeprefix(f"{self._base}/")
-
-
-def _match(path: str) -> re.Match[str]:
-    match = _PATH.fullmatch(path)
-    if match is None:
-        raise ValueError("write hdfs://host:port/path or hdfs://nameservice/path")
-    return match
 
 
 def _staged_in(handle: Mapping[str, Json]) -> str:

@@ -12,7 +12,6 @@ absent, and the second one meets the first one's mark.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,16 +27,15 @@ from deltalake.exceptions import (
 from deltalake.transaction import AddAction
 
 from rayflume.component import Component, component
-from rayflume.errors import OptionError, PublishUnknown, StorageUnavailable, TableRefused
+from rayflume.errors import OptionError, StorageUnavailable, TableRefused
 from rayflume.naming import parse_delivery
 from rayflume.table import Addition, Compacted, TableFile, TablePlace, described, partition_values
 from rayflume.tables._columns import check_partitions, check_required, difference, plain, widest
+from rayflume.tables._log_table import ATTEMPTS, LogTable
 from rayflume.tables._marks import BEFORE, NOTE, READ, Slot, Verdict
 from rayflume.tables._stats import delta_stats
 from rayflume.tables._stores import delta_options, refuse, secrets_in
 
-ATTEMPTS = 5
-"""Commits that are tried at once before the lane waits, with jitter, and asks again."""
 _RECENT = 1000
 """Commits that are read before all of the history is."""
 _KERBEROS = "let the agent have a ticket cache, named by KRB5CCNAME"
@@ -77,65 +75,26 @@ class Delta(Component):
         return DeltaLake(place)
 
 
-class DeltaLake:
+class DeltaLake(LogTable[DeltaTable]):
     """A Table. Thread-safe."""
 
+    conflicts = (CommitFailedError, TableNotFoundError)
+
     def __init__(self, place: TablePlace) -> None:
-        self._place = place
-        self._name = f"the Delta table {place.location}"
+        super().__init__(place, f"the Delta table {place.location}", secrets_in(place.options))
         self._options = delta_options(place.options) if place.storage == "s3" else None
-        self._secrets = secrets_in(place.options)
-        self._lock = threading.RLock()
         self._table: DeltaTable | None = None
-
-    def open(self, columns: pa.Schema) -> pa.Schema:
-        with self._lock:
-            table = self._fresh()
-            if table is None:
-                return pa.schema([])
-            self._check(table)
-            have = _arrow(table)
-            difference(have, widest(columns), self._name)
-            return pa.schema([f for f in have if f.name not in self._place.partitions])
-
-    def committed(self, delivery: str) -> bool:
-        with self._lock:
-            table = self._fresh()
-            return table is not None and self._has(table, delivery)
-
-    def commit(self, addition: Addition) -> None:
-        with self._lock:
-            last: Exception | None = None
-            for _attempt in range(ATTEMPTS):
-                table = self._fresh() or self._create(addition.columns)
-                if table is None:
-                    continue
-                self._check(table)
-                if self._has(table, addition.delivery):
-                    return
-                try:
-                    with self._translated("commit to"):
-                        if self._grow(table, addition.columns):
-                            continue  # that is a newer version: who may have committed before it?
-                        self._append(table, addition)
-                    return
-                except (CommitFailedError, TableNotFoundError, StorageUnavailable) as error:
-                    last = error
-            raise PublishUnknown(
-                f"{self._name}: the delivery {addition.delivery} is not in it yet "
-                f"({described(last, self._secrets) if last else 'others made it meanwhile'})"
-            ) from last
 
     def compact(self, target_bytes: int) -> Compacted:
         """With delta-rs's own optimize. It never disturbs appends, nor is it disturbed by them."""
         with self._lock:
-            table = self._fresh()
+            table = self._newest()
             if table is None:
                 raise TableRefused(f"{self._name} does not exist: there is nothing to compact")
             try:
                 with self._translated("compact"):
                     done = table.optimize.compact(target_size=target_bytes)
-            except (CommitFailedError, TableNotFoundError) as error:
+            except self.conflicts as error:
                 raise StorageUnavailable(
                     f"{self._name}: others rewrote files while it was compacted; run it again"
                 ) from error
@@ -149,8 +108,7 @@ class DeltaLake:
 
     # -- the table's state -----------------------------------------------------------------------
 
-    def _fresh(self) -> DeltaTable | None:
-        """The newest version; None when there is no table. Raises StorageUnavailable."""
+    def _newest(self) -> DeltaTable | None:
         with self._translated("read"):
             try:
                 if self._table is None:
@@ -194,14 +152,14 @@ class DeltaLake:
             version = table.version()
             with self._translated("read"):
                 found = table.history(limit)
-            self._fresh()
+            self._newest()
             if table.version() == version:
                 return found
         raise StorageUnavailable(f"{self._name}: others commit while its history is read")
 
     def _check(self, table: DeltaTable) -> None:
         check_partitions(table.metadata().partition_columns, self._place.partitions, self._name)
-        have = _arrow(table)
+        have = self._columns(table)
         check_required(have, self._place.partitions, self._name)
         for name in self._place.partitions:
             if have.field(name).type != pa.string():
@@ -210,10 +168,15 @@ class DeltaLake:
                     "sink writes texts: make it a string, or write to another table"
                 )
 
+    def _columns(self, table: DeltaTable) -> pa.Schema:
+        return plain(pa.schema(table.schema().to_arrow()))
+
+    def _kept(self, columns: pa.Schema) -> pa.Schema:
+        return widest(columns)
+
     def _create(self, columns: pa.Schema) -> DeltaTable | None:
-        """The new table, or that of who was faster."""
         partitions = [pa.field(name, pa.string()) for name in self._place.partitions]
-        schema = Schema.from_arrow(pa.schema([*widest(columns), *partitions]))
+        schema = Schema.from_arrow(pa.schema([*self._kept(columns), *partitions]))
         with self._translated("create"):
             try:
                 DeltaTable.create(
@@ -227,11 +190,11 @@ class DeltaLake:
             except DeltaError:
                 # It exists by now, or the answer was lost: only a look tells.
                 pass
-        return self._fresh()
+        return self._newest()
 
     def _grow(self, table: DeltaTable, columns: pa.Schema) -> bool:
         """Add what the table lacks of the columns in a commit of its own; whether there was any."""
-        lacking = difference(_arrow(table), widest(columns), self._name)
+        lacking = difference(self._columns(table), self._kept(columns), self._name)
         if lacking.widened:
             path, kind = lacking.widened[0]
             raise TableRefused(
@@ -241,6 +204,12 @@ class DeltaLake:
         if lacking.fields:
             table.alter.add_columns(list(Schema.from_arrow(pa.schema(lacking.fields)).fields))
         return bool(lacking.fields)
+
+    def _add(self, table: DeltaTable, addition: Addition) -> bool:
+        if self._grow(table, addition.columns):
+            return False
+        self._append(table, addition)
+        return True
 
     def _append(self, table: DeltaTable, addition: Addition) -> None:
         slot = Slot.of(addition.delivery)
@@ -253,7 +222,7 @@ class DeltaLake:
             BEFORE: "" if before is None else str(before),
         }
         table.create_write_transaction(
-            [self._add(file, addition.now_ms) for file in addition.files],
+            [self._added(file, addition.now_ms) for file in addition.files],
             mode="append",
             schema=table.schema(),
             partition_by=list(self._place.partitions),
@@ -263,7 +232,7 @@ class DeltaLake:
             ),
         )
 
-    def _add(self, file: TableFile, now_ms: int) -> AddAction:
+    def _added(self, file: TableFile, now_ms: int) -> AddAction:
         return AddAction(
             path=file.path,
             size=file.size,
@@ -275,10 +244,9 @@ class DeltaLake:
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
-        """delta-rs's errors as those that say who acts; conflicts stay what they are."""
         try:
             yield
-        except (CommitFailedError, TableNotFoundError):
+        except self.conflicts:
             raise
         except (DeltaProtocolError, SchemaMismatchError) as error:
             raise TableRefused(
@@ -288,7 +256,3 @@ class DeltaLake:
             raise StorageUnavailable(
                 f"cannot {doing} {self._name} now: {described(error, self._secrets)}"
             ) from error
-
-
-def _arrow(table: DeltaTable) -> pa.Schema:
-    return plain(pa.schema(table.schema().to_arrow()))

@@ -14,7 +14,6 @@ one wrote stays until `remove_orphan_files`: a manifest and a list, some kilobyt
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -41,7 +40,6 @@ from pyiceberg.types import DecimalType, StringType
 from rayflume.component import Component, component, option
 from rayflume.errors import (
     OptionError,
-    PublishUnknown,
     RayflumeError,
     StorageDenied,
     StorageUnavailable,
@@ -51,11 +49,10 @@ from rayflume.naming import parse_delivery
 from rayflume.table import Addition, Compacted, TablePlace, described, partition_values
 from rayflume.tables._columns import check_partitions, check_required, difference, plain
 from rayflume.tables._iceberg_files import OneTry, data_file, merge_small_files
+from rayflume.tables._log_table import LogTable
 from rayflume.tables._marks import FALLEN, NOTE, Runs, Verdict, told_by_snapshots
 from rayflume.tables._stores import iceberg_properties, refuse, secrets_in
 
-ATTEMPTS = 5
-"""Commits that are tried at once before the lane waits, with jitter, and asks again."""
 _MARK = "rayflume.committed."
 _INSTEAD = {
     "profile": "set AWS_PROFILE for the agent",
@@ -120,59 +117,23 @@ class Iceberg(Component):
         return IcebergLake(self, place)
 
 
-class IcebergLake:
+class IcebergLake(LogTable[IcebergTable]):
     """A Table. Thread-safe."""
 
+    conflicts = (CommitFailedException,)
+
     def __init__(self, options: Iceberg, place: TablePlace) -> None:
-        self._place = place
+        given = {name: value.get_secret_value() for name, value in options.catalog.items()}
+        secrets = {**secrets_in(place.options), **given}
+        for harmless in ("type", "warehouse"):
+            secrets.pop(harmless, None)
+        super().__init__(place, f"the Iceberg table {options.name}", secrets)
         self._table_name = options.name
         self._catalog_name = options.catalog_name
-        self._name = f"the Iceberg table {options.name}"
-        given = {name: value.get_secret_value() for name, value in options.catalog.items()}
         self._properties = {**iceberg_properties(place.options), **given}
-        self._secrets = {**secrets_in(place.options), **given}
-        for harmless in ("type", "warehouse"):
-            self._secrets.pop(harmless, None)
         scheme = "file://" if place.storage == "local" else ""
         self._location = scheme + place.location
-        self._lock = threading.RLock()
         self._catalog: Catalog | None = None
-
-    def open(self, columns: pa.Schema) -> pa.Schema:
-        with self._lock:
-            table = self._load()
-            if table is None:
-                return pa.schema([])
-            self._check(table)
-            have = _arrow(table)
-            difference(have, columns, self._name)
-            return pa.schema([f for f in have if f.name not in self._place.partitions])
-
-    def committed(self, delivery: str) -> bool:
-        with self._lock:
-            table = self._load()
-            return table is not None and self._has(table, delivery)
-
-    def commit(self, addition: Addition) -> None:
-        with self._lock:
-            last: Exception | None = None
-            for _attempt in range(ATTEMPTS):
-                table = self._load() or self._create(addition.columns)
-                if table is None:
-                    continue
-                self._check(table)
-                if self._has(table, addition.delivery):
-                    return
-                try:
-                    with self._translated("commit to"):
-                        self._commit(table, addition)
-                    return
-                except (CommitFailedException, StorageUnavailable) as error:
-                    last = error
-            raise PublishUnknown(
-                f"{self._name}: the delivery {addition.delivery} is not in it yet "
-                f"({described(last, self._secrets) if last else 'others made it meanwhile'})"
-            ) from last
 
     def compact(self, target_bytes: int) -> Compacted:
         """Rewrite the small files of each partition, one commit per partition.
@@ -182,13 +143,13 @@ class IcebergLake:
         other writers, and tables with a renamed column, are left to Spark's rewrite_data_files.
         """
         with self._lock:
-            table = self._load()
+            table = self._newest()
             if table is None:
                 raise TableRefused(f"{self._name} does not exist: there is nothing to compact")
             try:
                 with self._translated("compact"):
                     return merge_small_files(table, target_bytes)
-            except CommitFailedException as error:
+            except self.conflicts as error:
                 raise StorageUnavailable(
                     f"{self._name}: others committed while it was compacted; run it again"
                 ) from error
@@ -201,8 +162,7 @@ class IcebergLake:
 
     # -- the table's state -----------------------------------------------------------------------
 
-    def _load(self) -> IcebergTable | None:
-        """The newest state; None when there is no table. Raises StorageUnavailable."""
+    def _newest(self) -> IcebergTable | None:
         with self._translated("read"):
             try:
                 return self._opened().load_table(self._table_name)
@@ -267,7 +227,7 @@ class IcebergLake:
         schema, fields = table.schema(), table.spec().fields
         names = [schema.find_column_name(field.source_id) or "" for field in fields]
         check_partitions(names, self._place.partitions, self._name)
-        check_required(_arrow(table), (), self._name)
+        check_required(self._columns(table), (), self._name)
         for field, name in zip(fields, names, strict=True):
             kind = schema.find_type(field.source_id)
             if not isinstance(field.transform, IdentityTransform) or kind != StringType():
@@ -277,8 +237,13 @@ class IcebergLake:
                     "another table"
                 )
 
+    def _columns(self, table: IcebergTable) -> pa.Schema:
+        return plain(schema_to_pyarrow(table.schema(), include_field_ids=False))
+
+    def _kept(self, columns: pa.Schema) -> pa.Schema:
+        return columns
+
     def _create(self, columns: pa.Schema) -> IcebergTable | None:
-        """The new table, or that of who was faster."""
         partitions = [pa.field(name, pa.string()) for name in self._place.partitions]
         namespace = tuple(self._table_name.split(".")[:-1])
         with self._translated("create"):
@@ -299,16 +264,16 @@ class IcebergLake:
                     new.set_properties({TableProperties.DEFAULT_NAME_MAPPING: mapping})
             except (TableAlreadyExistsError, CommitFailedException):
                 pass
-        return self._load()
+        return self._newest()
 
-    def _commit(self, table: IcebergTable, addition: Addition) -> None:
+    def _add(self, table: IcebergTable, addition: Addition) -> bool:
         """One request with everything, which lands whole or not at all."""
         attempt = OneTry(table)
         name, runs = self._runs(table, addition.delivery)
         if table.name_mapping() is None:
             mapping = table.schema().name_mapping.model_dump_json()
             attempt.set_properties({TableProperties.DEFAULT_NAME_MAPPING: mapping})
-        lacking = difference(_arrow(table), addition.columns, self._name)
+        lacking = difference(self._columns(table), addition.columns, self._name)
         if lacking:
             with attempt.update_schema() as update:
                 if lacking.fields:
@@ -327,6 +292,7 @@ class IcebergLake:
                     data_file(metadata, place, file.size, file.footer, list(values.values()))
                 )
         attempt.commit_transaction()
+        return True
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
@@ -336,7 +302,7 @@ class IcebergLake:
         """
         try:
             yield
-        except (RayflumeError, CommitFailedException, *_BUGS):
+        except (RayflumeError, *self.conflicts, *_BUGS):
             raise
         except (UnauthorizedError, ForbiddenError, OAuthError) as error:
             raise StorageDenied(
@@ -360,7 +326,3 @@ class IcebergLake:
 
 def _note(snapshot: Snapshot, key: str) -> str:
     return "" if snapshot.summary is None else snapshot.summary[key] or ""
-
-
-def _arrow(table: IcebergTable) -> pa.Schema:
-    return plain(schema_to_pyarrow(table.schema(), include_field_ids=False))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,10 +109,9 @@ def test_memory_delivers_on_when_the_disk_of_its_positions_is_full(tmp_path: Pat
     channel.open()
     put_numbers(channel, 0, 3)
     table = channel._table
-    table._free = 2**62, 0
-    table._setup = replace(table._setup, minimum_required_space=1)
+    table._room.took(table.credit())
     assert deliver(channel) == numbers(0, 3)
-    table._free = 0, 0
+    table._room.look_again()
     put_numbers(channel, 3, 5)
     assert deliver(channel) == numbers(3, 5)
     assert table.positions("")["s"].next == 5

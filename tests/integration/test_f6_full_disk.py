@@ -13,7 +13,8 @@ from full_disk import fill, small_disk
 
 from rayflume.agent.inline import InlineAgent
 from rayflume.batch import Extent
-from rayflume.channels._journaled import FREE_CHECK_MS, REOPEN_AFTER_MS, JournaledChannel
+from rayflume.channels._journaled import REOPEN_AFTER_MS, JournaledChannel
+from rayflume.channels._room import FREE_CHECK_MS
 from rayflume.channels.file import File
 from rayflume.clock import ManualClock
 from rayflume.config import plan_of
@@ -100,7 +101,7 @@ def test_f6_what_a_failed_put_left_is_given_back(disk: Path) -> None:
     put_numbers(channel, 0, 10)
     with (disk / "filler").open("wb") as file:
         file.write(bytes(channel.credit() - 2**20))
-    channel._free = clock.monotonic_ms() + REOPEN_AFTER_MS, 2**40  # what another just used up
+    channel._room.took(-(2**40))  # what another just used up
     large = request([bytes(9 * 2**20)], [Extent("large", 0, 1, 1)])
     with pytest.raises(ChannelClosed, match="No space left"):
         channel.put(large)

@@ -14,6 +14,7 @@ from simulation.disk import NAMES
 from simulation.judge import committed_in, proven_puts, rows_in
 
 if TYPE_CHECKING:
+    from rayflume.journal.intervals import Intervals
     from simulation.world import World
 
 FAULTS_MAX = 10
@@ -154,6 +155,10 @@ def _clock(world: World, dice: tuple[float, float, float]) -> None:
     world.kernel.wall_ms = max(0.0, world.kernel.wall_ms + jump)
 
 
+def _all_in(done: Intervals, start: int, stop: int) -> bool:
+    return sum(last - first for first, last in done.clip(start, stop)) == stop - start
+
+
 def _flip(world: World, dice: tuple[float, float, float]) -> None:
     """A bit of a record that was synced long ago changes on the disk, and its rows are read again,
     for whoever had read them dies.
@@ -164,7 +169,7 @@ def _flip(world: World, dice: tuple[float, float, float]) -> None:
     puts = [
         put
         for put in proven_puts(machine)
-        if not done.covers(*put[2].meta["rows"]) and put[:2] not in hurt
+        if not _all_in(done, *put[2].meta["rows"]) and put[:2] not in hurt
     ]
     for key, life in sorted(world.lives.items()):
         if key[0] in world.topology.sinks:

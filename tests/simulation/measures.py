@@ -17,7 +17,8 @@ from rayflume.channels._journaled import JournaledChannel
 from rayflume.errors import JournalFailed
 from rayflume.interfaces import Json, Manifest, Published
 from rayflume.journal import reader, scan
-from rayflume.journal.ledger import Judgement, Ledger
+from rayflume.journal.judging import Judgement
+from rayflume.journal.ledger import Ledger
 from rayflume.journal.segment import Head, Kind, Meta, manifest_to_json
 from rayflume.journal.store import Journal
 from rayflume.storage import _paths

@@ -18,7 +18,7 @@ from rayflume.agent.marking import MarkerRunner, expected_sources
 from rayflume.agent.parts import ChannelPart, MarkingSink, Part, Status
 from rayflume.agent.runner import ServerRunner, SourceRunner
 from rayflume.agent.sink_runner import SinkRunner
-from rayflume.agent.supervisor import Key
+from rayflume.agent.watched import Key
 from rayflume.channels._journaled import ChannelSetup, JournaledChannel
 from rayflume.component import Context, lookup
 from rayflume.config import AgentPlan, PartPlan, plan_of
@@ -261,7 +261,7 @@ class _Channel:
 
 @dataclass
 class SimHost:
-    """Parts as processes of the simulation. See control.Host, and cluster.RayHost."""
+    """Parts as processes of the simulation. See control.Host, and ray_host.RayHost."""
 
     world: World
     known: dict[Key, Life] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from fakes import context
+from lakes import to_prepare, to_stage
 
 from rayflume import flow
 from rayflume.agent.runner import ask_positions, lowest
@@ -131,19 +132,6 @@ def fill(world: World, lane: Lane) -> Delivery:
         flow.drain(lane, 0)
     world.channel.drain(False)
     return lane.closing[0]
-
-
-def to_stage(lane: Lane, delivery: Delivery) -> None:
-    assert delivery.writer is not None
-    delivery.manifest = delivery.writer.stage()
-    delivery.to(State.STAGED)
-
-
-def to_prepare(lane: Lane, delivery: Delivery) -> None:
-    to_stage(lane, delivery)
-    assert delivery.manifest is not None
-    lane.channel.prepare(delivery.manifest, lane.holder)
-    delivery.to(State.PREPARED)
 
 
 def to_publish(lane: Lane, delivery: Delivery) -> None:

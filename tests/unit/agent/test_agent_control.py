@@ -17,7 +17,8 @@ from rayflume.agent.control import (
 )
 from rayflume.agent.inline import parts_inline
 from rayflume.agent.parts import Status
-from rayflume.agent.supervisor import Key, Phase
+from rayflume.agent.supervisor import Phase
+from rayflume.agent.watched import Key
 from rayflume.clock import ManualClock
 from rayflume.config import plan_of
 from rayflume.errors import ConfigError

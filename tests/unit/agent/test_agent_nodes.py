@@ -8,7 +8,7 @@ import pytest
 
 from rayflume.agent.nodes import Nodes, first_node, fixed_node, pins
 from rayflume.agent.plan_store import Record
-from rayflume.agent.supervisor import Key
+from rayflume.agent.watched import Key
 from rayflume.config import PartPlan, plan_of
 from rayflume.errors import ChannelClosed, ConfigError
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayflume.agent.supervisor import Action, Key, Phase, Supervisor, Verb, Wanted
+from rayflume.agent.supervisor import Phase, Supervisor
+from rayflume.agent.watched import Action, Key, Verb, Wanted
 from rayflume.interfaces import Json
 
 WEB, WAL, LAKE, NEW, OTHER = ("web", 0), ("wal", 0), ("lake", 0), ("new", 0), ("other", 0)

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rayflume.agent.supervisor import (
-    RESTART_MS,
-    STEADY_MS,
-    WAITING_MS,
-    Action,
-    Key,
-    Phase,
-    Supervisor,
-    Verb,
-)
+from rayflume.agent.supervisor import RESTART_MS, STEADY_MS, WAITING_MS, Phase, Supervisor
+from rayflume.agent.watched import Action, Key, Verb
 from rayflume.interfaces import Json
 
 WAL: Key = ("wal", 0)

@@ -8,7 +8,8 @@ from fakes import manifest_of
 from rayflume.batch import Extent
 from rayflume.errors import LeaseRevoked
 from rayflume.interfaces import RowRange, StreamPosition
-from rayflume.journal.ledger import DEATHS_MAX, Judgement, Ledger, LedgerLimits
+from rayflume.journal.judging import Judgement
+from rayflume.journal.ledger import DEATHS_MAX, Ledger, LedgerLimits
 from rayflume.journal.rows import RowIndex
 from rayflume.journal.segment import Kind, extents_to_json
 

@@ -14,6 +14,7 @@ from lake_files import JOURNAL, data_files, fill, once, put, rows_of, seen, tabl
 from rayflume import tombstones
 from rayflume.clock import SystemClock
 from rayflume.errors import ConfigError, LakeDamaged
+from rayflume.file_metadata import RANGES_MAX, STREAMS_MAX
 from rayflume.interfaces import Storage
 from rayflume.maintenance import merge
 from rayflume.maintenance.compact import Compacted, Compactor, candidates
@@ -200,7 +201,7 @@ def test_streams_are_joined_and_bounded() -> None:
     texts = [json.dumps({"a": [[0, 5]], "*": []}), json.dumps({"a": [[5, 9]], "b": [[1, 2]]}), ""]
     assert merged_streams(texts) == {"a": [(0, 9)], "*": [], "b": [(1, 2)]}
     many = [json.dumps({str(n): [[0, 1]]}) for n in range(100)]
-    assert len(merged_streams(many)) == merge.STREAMS_MAX + 1
+    assert len(merged_streams(many)) == STREAMS_MAX + 1
     holes = [json.dumps({"a": [[4 * n, 4 * n + 1]]}) for n in range(50)]
-    assert len(merged_streams(holes)["a"]) == merge.RANGES_MAX
+    assert len(merged_streams(holes)["a"]) == RANGES_MAX
     assert merged_streams(holes)["a"][-1][1] == 197

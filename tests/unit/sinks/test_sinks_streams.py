@@ -3,13 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from rayflume.batch import EventBatch, Extent
-from rayflume.sinks._streams import (
-    OTHER_STREAMS,
-    RANGES_MAX,
-    STREAMS_MAX,
-    Origins,
-    StreamRanges,
-)
+from rayflume.file_metadata import OTHER_STREAMS, RANGES_MAX, STREAMS_MAX
+from rayflume.sinks._streams import Origins, StreamRanges
 
 
 def origins(*extents: Extent) -> Origins:

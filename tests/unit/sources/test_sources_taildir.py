@@ -661,7 +661,7 @@ def test_ten_thousand_small_files(tmp_path: Path) -> None:
 
 
 def test_more_files_than_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rayflume.sources.taildir.open_files_max", lambda: 3)
+    monkeypatch.setattr("rayflume.sources._tailing.open_files_max", lambda: 3)
     flow = tail(tmp_path, batch_bytes=100)
     for turn in range(3):
         for i in range(20):
