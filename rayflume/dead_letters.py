@@ -68,7 +68,7 @@ def dead_table(batch: EventBatch, dead: DeadRows, position: int, time_ms: int) -
         streams.take(pa.array(source)),
         pa.array(starts[source]),
         pa.array(dead.rows + position),
-        pa.array([_reason(text) for text in dead.reasons], pa.string()),
+        pa.array([shown_reason(text) for text in dead.reasons], pa.string()),
         pa.repeat(pa.scalar(time_ms * 1000, DEAD_SCHEMA.field("time").type), count),
     ]
     return pa.record_batch(columns, schema=DEAD_SCHEMA)
@@ -103,7 +103,7 @@ def valid_text(column: pa.StringArray) -> pa.StringArray:
     return column
 
 
-def _reason(text: str) -> str:
+def shown_reason(text: str) -> str:
     """Bounded, on one line, and valid UTF-8 whatever was quoted in it."""
     shown = text[:REASON_CHARS_MAX]
     if not shown.isprintable():

@@ -1,5 +1,4 @@
-"""An agent on a Ray cluster: connecting, placing actors, the supervisor actor, finding agents
-again.
+"""An agent on a Ray cluster: connecting, placing actors, the supervisor actor, finding agents.
 
 The part actors are detached and named, with Ray's own restarts off: whoever is killed, the
 supervisor (which Ray does restart) finds the others by name and goes on. Ray calls are here and in
@@ -33,6 +32,7 @@ from rayflume.agent.placement import (
     with_present_nodes,
 )
 from rayflume.agent.plan_store import Record
+from rayflume.agent.ray_address import check_answers
 from rayflume.agent.supervisor import Key
 from rayflume.clock import SystemClock
 from rayflume.config import AgentPlan, PartPlan
@@ -63,6 +63,8 @@ def connect(
     """
     if ray.is_initialized():
         return False
+    if address is not None:
+        check_answers(address)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Ray's default of 15 lets whatever else is busy on this machine hold up each put and publish.
     os.environ.setdefault("RAY_worker_niceness", "0")

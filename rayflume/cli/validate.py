@@ -39,7 +39,7 @@ def validate(
         bool,
         typer.Option(
             "--host/--no-host",
-            help="Look at directories and ports of this host, too.",
+            help="Look at the directories and files of this host, and ask stores, too.",
         ),
     ] = True,
     *,

@@ -164,6 +164,7 @@ class LakeDelivery:
         table = dead_table(batch, dead, position, self._begun_ms)
         file.append(table, position, position + batch.num_rows)
         self._dead += len(dead)
+        self._lake.reasons.note(dead)
         self._finish_if_full(key, file)
 
     def _file(self, key: Key, schema: pa.Schema) -> OpenFile:

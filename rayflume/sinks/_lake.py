@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from rayflume.batch import EventBatch
 from rayflume.component import Context
+from rayflume.dead_letters import DeadRows, shown_reason
 from rayflume.errors import SinkParked
 from rayflume.interfaces import Decoded, Json, Manifest, RowRange, StagedFile, StagedWriter, Storage
 from rayflume.sinks._budget import Budget
@@ -73,6 +74,17 @@ class RollSettings:
     fail: bool = False
 
 
+@dataclass
+class LastReason:
+    """Why the last row that became a dead letter since the sink started did; "" if none did."""
+
+    text: str = ""
+
+    def note(self, dead: DeadRows) -> None:
+        if len(dead):
+            self.text = shown_reason(dead.reasons[-1])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lake:
     """Storage and settings; subclasses say how rows are decoded and what files are. Thread-safe.
@@ -89,6 +101,7 @@ class Lake:
     budget: Budget
     limit: DeadLetterLimit
     figures: PartitionFigures = field(default_factory=PartitionFigures)
+    reasons: LastReason = field(default_factory=LastReason)
     noting: Noting | None = None
     """What markers of complete partitions need to know; None when there are none."""
 
@@ -166,8 +179,15 @@ class Lake:
             metrics.set("EventTimeLagMs", max(0, clock.now_ms() - newest))
 
     def describe(self) -> dict[str, Json]:
-        """What was committed to each of the partitions that were written last."""
-        return {"partitions": self.figures.to_json(self.context.clock.monotonic_ms())}
+        """What was committed to each of the partitions that were written last; why the last row
+        that became a dead letter did.
+        """
+        found: dict[str, Json] = {
+            "partitions": self.figures.to_json(self.context.clock.monotonic_ms())
+        }
+        if self.reasons.text:
+            found["last_dead_letter"] = self.reasons.text
+        return found
 
 
 @dataclass

@@ -35,7 +35,7 @@ _OF_STORE = "belongs to the JCEKS key store, which only Java reads; see `encrypt
 
 def _journal(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
     """The directory of the journal, beside Flume's own files."""
-    folders = commas(given.get("dataDirs", _DATA))
+    folders = commas(given.get("dataDirs", _DATA)) or [_DATA]
     assert isinstance(folders, list)
     options["directory"] = f"{str(folders[0]).rstrip('/')}/{_OURS}"
     if len(folders) > 1:

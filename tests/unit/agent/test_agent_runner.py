@@ -9,13 +9,19 @@ from pathlib import Path
 import pytest
 from fakes import journaled, manual
 
-from rayflume.agent.runner import BACKOFF_MS, Runner
+from rayflume.agent.runner import BACKOFF_MS, Runner, describe
 from rayflume.agent.sink_runner import GATHER_BYTES, GATHER_MS, SinkRunner
 from rayflume.component import lookup
 from rayflume.delivery import Delivery
 from rayflume.errors import ChannelClosed, StorageUnavailable
 from rayflume.journal.disk import LocalDisk
 from rayflume.threads import SystemThreads
+
+
+def test_an_error_of_the_operating_system_names_the_file_first() -> None:
+    error = PermissionError(13, "Permission denied", "/srv/wal")
+    assert describe(error) == "/srv/wal: Permission denied (PermissionError)"
+    assert describe(OSError("odd")) == "OSError: odd"
 
 
 class Noting(SystemThreads):
