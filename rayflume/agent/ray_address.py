@@ -16,6 +16,7 @@ from rayflume.addresses import is_loopback
 from rayflume.errors import ConfigError
 
 ANSWER_S = 5.0
+_NEXT = "`ray start --head` starts one, and `--address HOST:PORT` names another"
 _LATEST = "ray/ray_current_cluster"
 """Where Ray writes the address of the cluster of this host that was started last."""
 
@@ -26,16 +27,15 @@ def check_answers(address: str, environ: Mapping[str, str] | None = None) -> Non
     """
     around = os.environ if environ is None else environ
     place = resolved(address, around)
+    if not place and not _runs_here():
+        raise ConfigError(f"no Ray cluster runs on this host; {_NEXT}")
     host, colon, port = place.rpartition(":")
     if not colon or "://" in place or not port.isdecimal() or _answers(host, int(port)):
         return
     if address == "auto" and not around.get("RAY_ADDRESS") and _runs_here():
         return  # Ray looks for it among the processes
     what = f" ({address})" if address != place else ""
-    raise ConfigError(
-        f"no Ray cluster answers at {place}{what}; `ray start --head` starts one, and "
-        "`--address HOST:PORT` names another"
-    )
+    raise ConfigError(f"no Ray cluster answers at {place}{what}; {_NEXT}")
 
 
 def resolved(address: str, environ: Mapping[str, str]) -> str:

@@ -56,6 +56,14 @@ def test_the_address_of_a_cluster_that_has_ended_is_not_waited_for(
         check_answers("auto", left_behind(tmp_path, closed))
 
 
+def test_without_any_cluster_ray_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_address, "_runs_here", lambda: False)
+    with pytest.raises(ConfigError, match=r"^no Ray cluster runs on this host; `ray start --head`"):
+        check_answers("auto", {"RAY_TMPDIR": str(tmp_path)})
+
+
 def test_beside_a_left_address_ray_may_find_one_that_runs(
     closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
