@@ -93,6 +93,9 @@ class Component(BaseModel):
 
     kind: ClassVar[str]
     type_name: ClassVar[str]
+    timeless: ClassVar[bool] = False
+    """Of a source or interceptor: it surely makes no header `timestamp`, unless an option says so.
+    """
 
     def build(self, context: Context) -> Any:  # noqa: ANN401 - each kind's protocol is in interfaces.py
         """The working part. Raises OptionError where an option proves wrong on this host."""

@@ -32,7 +32,7 @@ from rayflume.agent.placement import (
     with_present_nodes,
 )
 from rayflume.agent.plan_store import Record
-from rayflume.agent.ray_address import check_answers
+from rayflume.agent.ray_address import check_answers, no_ray
 from rayflume.agent.supervisor import Key
 from rayflume.clock import SystemClock
 from rayflume.config import AgentPlan, PartPlan
@@ -78,12 +78,8 @@ def connect(
             configure_logging=False,
             runtime_env={"py_modules": [str(path) for path in modules]} if modules else None,
         )
-    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
-        where = address or "this machine"
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
-        raise ConfigError(
-            f"no Ray at {where}: {reason}; `ray start --head` starts one, or leave out --address"
-        ) from error
+    except Exception as error:  # of a node that does not come up in time Ray raises no other class
+        raise no_ray(address, error) from error
     return True
 
 

@@ -38,6 +38,17 @@ def check_answers(address: str, environ: Mapping[str, str] | None = None) -> Non
     raise ConfigError(f"no Ray cluster answers at {place}{what}; {_NEXT}")
 
 
+def no_ray(address: str | None, error: Exception) -> ConfigError:
+    """What a failed connection, or start on this machine, is to the user."""
+    reason = (str(error).strip().splitlines() or [repr(error)])[-1].rstrip(".")
+    if address is None:
+        return ConfigError(
+            f"Ray does not start on this machine: {reason}; try again when it is less busy, or run "
+            "without Ray: --inline"
+        )
+    return ConfigError(f"no Ray at {address}: {reason}; {_NEXT}")
+
+
 def resolved(address: str, environ: Mapping[str, str]) -> str:
     """What `auto` stands for: RAY_ADDRESS, else the cluster that was started last; "" if none is
     known. Any other address as it is.

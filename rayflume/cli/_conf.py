@@ -122,17 +122,20 @@ def plan_of(
     flume: FlumeOptions,
     environ: Mapping[str, str] | None = None,
 ) -> AgentPlan:
-    """The plan of an agent to be run. What Flume would drop is told on stderr, in one list.
+    """The plan of an agent to be run. What Flume would drop is told on stderr, in one list, and of
+    YAML what is hardly meant.
 
     Variables that config filters have answered are set in this process. Raises ConfigError.
     """
-    from rayflume.config import load
+    from rayflume.config import advice, load
     from rayflume.flume.grammar import is_flume
     from rayflume.flume.read import plan_of_flume
 
     if not is_flume(conf):
         refuse_for_yaml(flume)
-        return load(conf, agent, environ, flume.java_classes())
+        plan = load(conf, agent, environ, flume.java_classes())
+        complain(advice(plan, environ))
+        return plan
     file = flume_file(conf, flume)
     plan = plan_of_flume(file, agent, flume.strict)
     os.environ.update(file.exported)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rayflume.cli._conf import FlumeOptions, flume_file, for_flume, refuse_for_yaml
-from rayflume.cli._output import LEVEL_STYLES, say, say_json, table
+from rayflume.cli._output import LEVEL_STYLES, printable, say, say_json, table
 from rayflume.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def validate(
 
     Example:  rayflume validate flume.conf --agent a1 --strict
     """
-    from rayflume.config import check_host, guarantees, load
+    from rayflume.config import advice, check_host, guarantees, load
     from rayflume.flume.grammar import is_flume
 
     if is_flume(conf):
@@ -74,11 +74,14 @@ def validate(
             raise
         say_json({"ok": False, "problems": list(error.problems or [error.message])})
         raise typer.Exit(2) from None
-    paths = guarantees(plan)
+    paths, advised = guarantees(plan), advice(plan)
     if as_json:
-        say_json(plan_as_json(plan, paths))
+        say_json(plan_as_json(plan, paths) | {"advice": advised})
     else:
         show(plan, paths)
+        for text in advised:
+            say("")
+            say(printable(text), "yellow")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,6 +31,8 @@ class SearchReplace(Component):
     Bytes that are not text in `charset` stay what they are, wherever they stand. An event without
     a body stays without one. Rows: out = in, same order. Raises: nothing.
     """
+
+    timeless: ClassVar[bool] = True
 
     search_pattern: JavaPattern = option(
         "Regular expression as in Java (and so in Flume). One with look-around, back-references or "

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rayflume.agent import ray_address
-from rayflume.agent.ray_address import check_answers, resolved
+from rayflume.agent.ray_address import check_answers, no_ray, resolved
 from rayflume.errors import ConfigError
 
 
@@ -77,3 +77,12 @@ def test_beside_a_left_address_ray_may_find_one_that_runs(
 @pytest.mark.parametrize("address", ["ray://nowhere:10001", "local", "nowhere", "a:b"])
 def test_other_forms_are_left_to_ray(address: str) -> None:
     check_answers(address, {})
+
+
+def test_a_ray_that_does_not_start_is_no_bug_of_rayflume() -> None:
+    error = Exception("The current node timed out during startup.")
+    assert no_ray(None, error).message == (
+        "Ray does not start on this machine: The current node timed out during startup; try again "
+        "when it is less busy, or run without Ray: --inline"
+    )
+    assert no_ray("h:1", ValueError()).message.startswith("no Ray at h:1: ValueError(); `ray start")
