@@ -93,6 +93,9 @@ class Component(BaseModel):
 
     kind: ClassVar[str]
     type_name: ClassVar[str]
+    timeless: ClassVar[bool] = False
+    """Of a source or interceptor: it surely makes no header `timestamp`, unless an option says so.
+    """
 
     def build(self, context: Context) -> Any:  # noqa: ANN401 - each kind's protocol is in interfaces
         """The working part. Raises OptionError where an option proves wrong on this host."""
@@ -148,6 +151,24 @@ def types_of(kind: str) -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_"))
 
 
+_TO_S3 = "it is `type: parquet` (or `hdfs`, for files as Flume's) with `path: s3://BUCKET/PREFIX`"
+_NOT_YET = "not yet in rayflume: docs/from-flume.md says what to use until then"
+_ELSEWHERE = {
+    **dict.fromkeys([("sink", "s3"), ("sink", "aws_s3")], _TO_S3),
+    **dict.fromkeys([("source", "file"), ("source", "tail")], "it is `type: taildir`"),
+    ("source", "syslog"): "it is `type: syslogtcp` or `type: syslogudp`",
+    **dict.fromkeys([("sink", "stdout"), ("sink", "console")], "it is `type: logger`"),
+    **{
+        (kind, name): _NOT_YET
+        for kind in ("source", "sink")
+        for name in ("kafka", "avro", "thrift")
+    },
+    ("channel", "kafka"): _NOT_YET,
+    ("source", "jms"): _NOT_YET,
+}
+"""(kind, what Flume, Vector or Fluent Bit call it) -> what to write here."""
+
+
 def nearest(name: str, known: list[str]) -> str:
     """`; did you mean 'x'?` for the known name nearest to `name`, else the list of them."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
@@ -167,7 +188,8 @@ def lookup(kind: str, type_name: str) -> type[Component]:
     if name not in known and is_java(str(type_name)):
         raise ConfigError(f"unknown {kind} type {type_name!r}; {how_to_map(str(type_name))}")
     if name not in known:
-        raise ConfigError(f"unknown {kind} type {type_name!r}{nearest(name, known)}")
+        hint = _ELSEWHERE.get((kind, name)) or nearest(name, known).removeprefix("; ")
+        raise ConfigError(f"unknown {kind} type {type_name!r}; {hint}")
     try:
         module = importlib.import_module(f"rayflume.{FOLDERS[kind]}.{name}")
     except ModuleNotFoundError as error:

@@ -34,8 +34,8 @@ MORE_PARAMETERS = {
 }
 
 GROUND = {
-    "addresses", "charsets", "clock", "errors", "escapes", "file_metadata", "metrics", "naming",
-    "own_parts", "ranges", "threads", "units",
+    "addresses", "charsets", "clock", "directories", "errors", "escapes", "file_metadata",
+    "metrics", "naming", "own_parts", "ranges", "threads", "units",
 }  # fmt: skip
 CONTRACTS = GROUND | {
     "batch", "completeness", "schema", "component", "interfaces", "dead_letters", "lines",

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import GetTimeoutError, RayActorError
 
 from rayflume.agent.actors import NAMESPACE, ChannelProxy, actor_name
 from rayflume.agent.changes import Changes
 from rayflume.agent.placement import expand, store
 from rayflume.agent.plan_store import Record
+from rayflume.agent.ray_address import check_answers, no_ray
 from rayflume.agent.ray_host import RayHost
 from rayflume.agent.supervisor_actor import SupervisorActor
 from rayflume.config import AgentPlan
@@ -42,6 +43,8 @@ def connect(
     """
     if ray.is_initialized():
         return False
+    if address is not None:
+        check_answers(address)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Ray's default of 15 lets whatever else is busy on this machine hold up each put and publish.
     os.environ.setdefault("RAY_worker_niceness", "0")
@@ -55,12 +58,8 @@ def connect(
             configure_logging=False,
             runtime_env={"py_modules": [str(path) for path in modules]} if modules else None,
         )
-    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
-        where = address or "this machine"
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
-        raise ConfigError(
-            f"no Ray at {where}: {reason}; `ray start --head` starts one, or leave out --address"
-        ) from error
+    except Exception as error:  # of a node that does not come up in time Ray raises no other class
+        raise no_ray(address, error) from error
     return True
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
-from rayflume.agent.figures import AgentFigures, Meter, PartFigures
+from rayflume.agent.figures import AgentFigures, Meter, PartFigures, dead_letters_of
 from rayflume.clock import Clock
 from rayflume.errors import RayflumeError, Retry
 from rayflume.interfaces import Json
@@ -97,6 +97,7 @@ class Follower:
         self._silent_ms: int | None = None
         self._errors_ms: dict[tuple[str, int, str], int] = {}
         self._told: set[tuple[str, int, str]] = set()
+        self._dead: set[str] = set()
 
     def run(self, signals: Signals) -> AgentFigures:
         """The last figures, once the agent has ended. Blocks.
@@ -110,6 +111,7 @@ class Follower:
                 figures = self._meter.read(self._agent.status(), self._clock.monotonic_ms())
                 self._options.show(figures)
                 self._tell_errors(figures)
+                self._tell_dead_letters(figures)
                 if ended:
                     return figures
                 self._heed(figures, signals.count)
@@ -168,7 +170,7 @@ class Follower:
         now_ms, since = figures.elapsed_ms, dict(self._errors_ms)
         self._errors_ms = {}
         for part in figures.parts:
-            if part.last_error is None or part.state == "stopped":
+            if part.last_error is None or part.state == "stopped" or _of_channel(part, figures):
                 continue
             error = (part.name, part.replica, part.last_error)
             first_ms = self._errors_ms[error] = since.get(error, now_ms)
@@ -177,6 +179,28 @@ class Follower:
                 self._told.add(error)
                 self._options.say(sentence(part))
         self._told &= self._errors_ms.keys()
+
+    def _tell_dead_letters(self, figures: AgentFigures) -> None:
+        """Once for each sink: a schema or a time that does not fit is seen before all rows are
+        there, and not when somebody misses them.
+        """
+        for part in figures.parts:
+            reason = dead_letters_of(figures.status, part.key).get("first_reason")
+            if reason and part.name not in self._dead:
+                self._dead.add(part.name)
+                self._options.say(
+                    f"sink {part.name}: rows become dead letters, the first because {reason}; "
+                    "`rayflume replay` delivers them when that is mended"
+                )
+
+
+def _of_channel(part: PartFigures, figures: AgentFigures) -> bool:
+    """Whether its error only repeats that of a channel, which is told once."""
+    return part.kind != "channel" and any(
+        part.last_error == f"channel {one.name} is not open: {one.last_error}"
+        for one in figures.parts
+        if one.kind == "channel"
+    )
 
 
 def sentence(part: PartFigures) -> str:

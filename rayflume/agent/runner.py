@@ -165,6 +165,8 @@ class Runner:
 def describe(error: BaseException) -> str:
     """One line about an error, with its class where that is not rayflume's own."""
     text = str(error).strip().splitlines()[0][:500] if str(error).strip() else repr(error)
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str):
+        return f"{error.filename}: {error.strerror} ({type(error).__name__})"[:500]
     return text if isinstance(error, RayflumeError) else f"{type(error).__name__}: {text}"
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from rayflume.channels._journaled import ChannelSetup, JournaledChannel
 from rayflume.component import LOCAL_PATH, Component, Context, component, option
+from rayflume.directories import unwritable
 from rayflume.errors import OptionError
 from rayflume.journal.disk import LocalDisk
 from rayflume.journal.ledger import LedgerLimits
@@ -162,13 +163,14 @@ class File(Component):
         return {"events": value} if isinstance(value, int) else value
 
     def check(self, context: Context) -> list[str]:
-        """Whether the keys can be read."""
+        """Whether the journal can be made or written, and the keys be read."""
+        problems = unwritable("directory", context.path(self.directory))
         try:
             if self.encryption is not None:
                 self.encryption.sealing(context)
         except OptionError as error:
-            return [error.message]
-        return []
+            problems.append(error.message)
+        return problems
 
     def journal_options(self, context: Context) -> JournalOptions:
         """The options of the journal beneath. Raises OptionError: a key that is none."""

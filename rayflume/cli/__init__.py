@@ -7,6 +7,7 @@ pyarrow: what it needs it imports inside the command, so that `--help` and error
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 import traceback
@@ -113,7 +114,18 @@ def build_app() -> typer.Typer:
     for name in COMMANDS:
         module = "run_" if name == "run" else name  # `run` is the function here
         importlib.import_module(f"rayflume.cli.{module}").add(app)
+    _join_lines(app)
     return app
+
+
+def _join_lines(app: typer.Typer) -> None:
+    """Let a terminal fold each paragraph of the help at its own width: rich keeps line ends."""
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            _join_lines(group.typer_instance)
+    for command in app.registered_commands:
+        paragraphs = inspect.cleandoc(command.help or command.callback.__doc__ or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(one.split("\n")) for one in paragraphs)
 
 
 def _show_version(wanted: bool) -> None:

@@ -191,17 +191,20 @@ def plan_of(
     environ: Mapping[str, str] | None = None,
     where: Where | None = None,
 ) -> AgentPlan:
-    """The plan of an agent to be run. What Flume would drop is told on stderr, in one list.
+    """The plan of an agent to be run. What Flume would drop is told on stderr, in one list, and of
+    YAML what is hardly meant.
 
     `where`: None for parts whose processes are yet to begin on this host. Raises ConfigError.
     """
-    from rayflume.config import load
+    from rayflume.config import advice, load
     from rayflume.flume.grammar import is_flume
     from rayflume.flume.read import plan_of_flume
 
     if not is_flume(conf):
         refuse_for_yaml(flume)
-        return load(conf, agent, environ, flume.java_classes())
+        plan = load(conf, agent, environ, flume.java_classes())
+        complain(advice(plan, environ))
+        return plan
     file = flume_file(conf, flume)
     if where is not None and where.cluster:
         _refuse_secrets(file, flume)

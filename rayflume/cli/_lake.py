@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LakePath = Annotated[
     str | None,
-    typer.Argument(metavar="[PATH]", help="The lake: a directory, or s3://bucket/prefix."),
+    typer.Argument(metavar="PATH", help="The lake: a directory, or s3://bucket/prefix."),
 ]
 StorageOptions = Annotated[
     list[str] | None,

@@ -27,7 +27,7 @@ def components(
     part: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TYPE]",
+            metavar="TYPE",
             help="A type such as `parquet`, `kind.type` as `channel.memory`, or a class of your "
             "own as `my_module.MySink`.",
         ),
@@ -149,7 +149,7 @@ def _show(part: reference.PartDoc) -> None:
     for fact in part.facts:
         _wrapped(fact, "  ")
     say("")
-    for option in part.options:
+    for option in sorted(part.options, key=lambda one: not one.required or "." in one.name):
         say(f"  {option.name} ({option.kind}; {option.presence})", "bold")
         _wrapped(option.text, "      ")
     say("")

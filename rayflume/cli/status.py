@@ -34,7 +34,7 @@ def add(app: typer.Typer) -> None:
 
 def status(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One agent; all without it.")
+        str | None, typer.Argument(metavar="NAME", help="One agent; all without it.")
     ] = None,
     address: Address = "auto",
     as_json: AsJson = False,

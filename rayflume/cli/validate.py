@@ -42,7 +42,7 @@ def validate(
         bool,
         typer.Option(
             "--host/--no-host",
-            help="Look at directories and ports of this host, too.",
+            help="Look at the directories and files of this host, and ask stores, too.",
         ),
     ] = True,
     *,
@@ -58,7 +58,7 @@ def validate(
 
     Example:  rayflume validate flume.conf --agent a1 --strict
     """
-    from rayflume.config import check_host, guarantees, load
+    from rayflume.config import advice, check_host, guarantees, load
     from rayflume.flume.grammar import is_flume
 
     if is_flume(conf):
@@ -77,11 +77,14 @@ def validate(
             raise
         say_json({"ok": False, "problems": list(error.problems or [error.message])})
         raise typer.Exit(2) from None
-    paths = guarantees(plan)
+    paths, advised = guarantees(plan), advice(plan)
     if as_json:
-        say_json(plan_as_json(plan, paths))
+        say_json(plan_as_json(plan, paths) | {"advice": advised})
     else:
         show(plan, paths)
+        for text in advised:
+            say("")
+            say(printable(text), "yellow")
 
 
 @dataclass(frozen=True)

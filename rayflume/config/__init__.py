@@ -10,11 +10,13 @@ environment.py  `${NAME}` in strings
 guarantee.py    what the plan promises, path by path
 monitoring.py   where an agent's metrics are served
 files.py        what can be said of its files
+advice.py       what is right and yet hardly meant
 host.py         what can be known on this host before anything starts
 """
 
 from __future__ import annotations
 
+from rayflume.config.advice import advice
 from rayflume.config.check import load, plan_of
 from rayflume.config.environment import resolve
 from rayflume.config.files import expected_files
@@ -32,6 +34,7 @@ __all__ = [
     "PartPlan",
     "PathGuarantee",
     "Placement",
+    "advice",
     "check_host",
     "component_of",
     "expected_files",

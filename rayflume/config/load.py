@@ -6,6 +6,7 @@ base 60 and no leading-zero octals, and a date is a text.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 KeyPath = tuple[str | int, ...]
 FILE_BYTES_MAX = 4 * 2**20
+_SUFFIXES = (".yaml", ".yml", ".conf", ".properties")
 _NODES_MAX = 200_000
 """Aliases count each time they are used, so a small file cannot become a huge value."""
 _DEPTH_MAX = 64
@@ -55,12 +57,38 @@ def read(path: Path) -> str:
                 f"{path} has more than {FILE_BYTES_MAX >> 20} MiB: is it a configuration?"
             )
         return path.read_bytes().decode("utf-8-sig")
+    except IsADirectoryError as error:
+        inside = _files_in(path)
+        raise ConfigError(f"cannot read {path}: {error.strerror}{inside}") from error
+    except FileNotFoundError as error:
+        near = _files_near(path)
+        raise ConfigError(f"cannot read {path}: {error.strerror}{near}") from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"{path} is not UTF-8 text (byte {error.start}): is it a configuration?"
         ) from error
+
+
+def _files_in(folder: Path) -> str:
+    """What to name instead of a directory."""
+    found = _configurations(folder)
+    shown = f", for example {folder / found[0]}" if found else ""
+    return f"; name the configuration file{shown}"
+
+
+def _files_near(path: Path) -> str:
+    close = difflib.get_close_matches(path.name, _configurations(path.parent), n=1)
+    return f"; did you mean {path.with_name(close[0])}?" if close else ""
+
+
+def _configurations(folder: Path) -> list[str]:
+    """Names of files in a folder that may be configurations, sorted; none if it cannot be read."""
+    try:
+        return sorted(one.name for one in folder.iterdir() if one.suffix in _SUFFIXES)
+    except OSError:
+        return []
 
 
 def documents(text: str, file: str) -> list[Document]:
@@ -84,10 +112,19 @@ def _broken(error: yaml.MarkedYAMLError, file: str, text: str) -> str:
         problem = "a tab cannot indent; use spaces"
     if "mapping values are not allowed" in problem:
         problem = "a second `:` in one line; put text with `: ` in quotes"
-    if mark and "${" in (text.splitlines() or [""])[min(mark.line, text.count("\n"))]:
+    if mark and "${" in _line(text, mark.line):
         problem += "; between braces or brackets put ${NAME} in quotes"
     context = f" {error.context}" if error.context else ""
     return f"{place}: not YAML: {problem}{context}"
+
+
+def _line(text: str, number: int) -> str:
+    """The line with that number from 0; "" at the end, where a bracket that is never closed ends.
+
+    YAML ends lines at fewer characters than `splitlines`, so a line may be missed, not more.
+    """
+    lines = text.splitlines()
+    return lines[number] if number < len(lines) else ""
 
 
 class _Reader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rayflume.batch import EventBatch
 from rayflume.component import Component, Context, component, option
@@ -19,6 +20,8 @@ class Host(Component):
     It is found once, when the source starts; if there is none, nothing is written. Rows: out = in,
     same order. Raises: nothing.
     """
+
+    timeless: ClassVar[bool] = True
 
     use_ip: bool = option(
         "Write the IP address; otherwise the full host name.", default=True, example=False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow.compute as pc
 
@@ -20,6 +21,8 @@ class RegexFilter(Component):
     row takes longer than a second of CPU time. Rows: some of in, same order; the dropped ones count
     as read. Raises: nothing.
     """
+
+    timeless: ClassVar[bool] = True
 
     regex: JavaPattern = option(
         "Regular expression as in Java (and so in Flume) that is looked for anywhere in the body. "

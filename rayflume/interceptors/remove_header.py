@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import model_validator
 
@@ -18,6 +19,8 @@ class RemoveHeader(Component):
 
     A header that any of the three names is removed. Rows: out = in, same order. Raises: nothing.
     """
+
+    timeless: ClassVar[bool] = True
 
     with_name: str = option("Header to remove.", default="", example="session")
     from_list: tuple[str, ...] = option(

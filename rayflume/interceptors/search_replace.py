@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,6 +34,8 @@ class SearchReplace(Component):
     such time: hide secrets with a pattern of which the log does not say that it is slow.) Rows: out
     = in, same order. Raises: nothing.
     """
+
+    timeless: ClassVar[bool] = True
 
     search_pattern: JavaPattern = option(
         "Regular expression as in Java (and so in Flume). One with look-around, back-references or "

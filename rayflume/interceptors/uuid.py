@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,8 @@ class Uuid(Component):
     delivered twice, let whoever makes them number them. Rows: out = in, same order. Raises:
     nothing.
     """
+
+    timeless: ClassVar[bool] = True
 
     header_name: str = option("Header to write.", default="id", min_length=1, example="event_id")
     preserve_existing: bool = option(

@@ -4,15 +4,14 @@ depend on what is in the files.
 
 from __future__ import annotations
 
-import os
 import resource
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from rayflume import tombstones
 from rayflume.batch import EventBatch
 from rayflume.component import Context
+from rayflume.directories import unwritable
 from rayflume.errors import RayflumeError
 from rayflume.interfaces import (
     DeliveryLimits,
@@ -118,7 +117,7 @@ def refusals(path: str, options: Mapping[str, object], context: Context) -> list
     Raises ConfigError: wrong storage options.
     """
     if storage_type(path) == "local":
-        return unwritable(context.path(path.removeprefix("file://")))
+        return unwritable("path", context.path(path.removeprefix("file://")))
     storage = storage_for(path, options, context)
     try:
         storage.check()
@@ -126,16 +125,6 @@ def refusals(path: str, options: Mapping[str, object], context: Context) -> list
         return [error.message]
     finally:
         storage.close()
-    return []
-
-
-def unwritable(path: Path) -> list[str]:
-    """Why a lake could not be made or written at a local path."""
-    found = next(p for p in (path, *path.parents) if p.exists())
-    if not found.is_dir():
-        return [f"path: {found} is not a directory; name a directory for the lake"]
-    if not os.access(found, os.W_OK | os.X_OK):
-        return [f"path: no permission to write to {found}; change its mode, or name another"]
     return []
 
 

@@ -11,6 +11,7 @@ from pydantic import field_validator
 
 from rayflume.clock import EPOCH
 from rayflume.component import LOCAL_PATH, Component, Context, component, lookup, nested, option
+from rayflume.directories import unwritable
 from rayflume.errors import RayflumeError
 from rayflume.interfaces import Storage
 from rayflume.lake import shown_path, storage_for, storage_type
@@ -18,7 +19,7 @@ from rayflume.naming import event_name
 from rayflume.serializer import Serializer
 from rayflume.sinks._bucket import Buckets
 from rayflume.sinks._events import MIB, EventRoll, Making, apart, event_lake, limits_of
-from rayflume.sinks._sink import LakeSink, unwritable
+from rayflume.sinks._sink import LakeSink
 from rayflume.units import ByteSize, TimeZone, zone_of
 
 _NAME_BYTES_MAX = 100
@@ -88,7 +89,7 @@ class FileRoll(Component):
             self.serializer.build(context)
         except RayflumeError as error:
             return [error.message]
-        return unwritable(context.path(self.directory.removeprefix("file://")))
+        return unwritable("directory", context.path(self.directory.removeprefix("file://")))
 
     def build(self, context: Context) -> LakeSink:
         return self.over(storage_for(self.directory, {}, context), context)

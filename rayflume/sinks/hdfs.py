@@ -189,6 +189,12 @@ class Hdfs(Component):
         """The base: where the lake begins, and dead letters lie."""
         return self._split[0]
 
+    @property
+    def without_time(self) -> str:
+        """As config.advice.WantsTime."""
+        timed = any(piece.kind == "time" for piece in self._split[1].pieces)
+        return "set `use_local_time_stamp: true`" if timed and not self.use_local_time_stamp else ""
+
     def check(self, context: Context) -> list[str]:
         """Wrong storage options, and a store that refuses; a remote store is asked."""
         try:

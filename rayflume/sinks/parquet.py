@@ -238,6 +238,14 @@ class Parquet(Component):
             raise ValueError(f"header_columns names {twice!r} twice (Spark ignores case)")
         return self
 
+    @property
+    def without_time(self) -> str:
+        """As config.advice.WantsTime."""
+        needed = not self.event_time and self.event_time_missing == "dead_letter"
+        if not (needed and Partitioning(self.partition_by).uses_time):
+            return ""
+        return "name a column as `event_time`, or set `event_time_missing: ingest_time`"
+
     def check(self, context: Context) -> list[str]:
         """Wrong storage options, columns that cannot go together, and a store that refuses.
 

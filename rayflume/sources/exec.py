@@ -36,6 +36,7 @@ class Exec(Component):
     """
 
     replay: ClassVar[Literal["replayable", "keyed", "lossy"]] = "lossy"
+    timeless: ClassVar[bool] = True
 
     command: str = option(
         "The command, split at blanks; quotes and variables mean nothing without a `shell`.",

@@ -53,6 +53,7 @@ class Netcat(ConnectionOptions, TlsOptions):
     """
 
     replay: ClassVar[Literal["replayable", "keyed", "lossy"]] = "lossy"
+    timeless: ClassVar[bool] = True
     server: ClassVar[bool] = True
 
     port: int = option(

@@ -37,6 +37,7 @@ class Netcatudp(DatagramOptions):
     """
 
     replay: ClassVar[Literal["replayable", "keyed", "lossy"]] = "lossy"
+    timeless: ClassVar[bool] = True
     server: ClassVar[bool] = True
 
     port: int = option(

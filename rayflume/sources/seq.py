@@ -22,6 +22,7 @@ class Seq(Component):
     """
 
     replay: ClassVar[Literal["replayable", "keyed", "lossy"]] = "replayable"
+    timeless: ClassVar[bool] = True
 
     id: str | None = option(
         "Name of this source in the name of its stream; the part's name if absent.",

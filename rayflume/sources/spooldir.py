@@ -37,6 +37,7 @@ class Spooldir(FileOptions):
     """
 
     replay: ClassVar[Literal["replayable", "keyed", "lossy"]] = "replayable"
+    timeless: ClassVar[bool] = True
 
     spool_dir: str = option(
         "The directory; it must exist. A relative one starts at the configuration file.",

@@ -29,6 +29,7 @@ class Stress(Component):
     """
 
     replay: ClassVar[Literal["replayable", "keyed", "lossy"]] = "replayable"
+    timeless: ClassVar[bool] = True
 
     id: str | None = option(
         "Name of this source in the name of its stream; the part's name if absent.",

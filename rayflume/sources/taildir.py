@@ -51,6 +51,7 @@ class Taildir(FileOptions):
     """
 
     replay: ClassVar[Literal["replayable", "keyed", "lossy"]] = "replayable"
+    timeless: ClassVar[bool] = True
 
     paths: list[str] = option(
         "Files to follow, as globs; `**` matches any number of directories. Relative ones start at "

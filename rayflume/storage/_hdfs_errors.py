@@ -73,7 +73,8 @@ def hdfs_error(
         why = "no data node takes the file: are they running, and have they room?"
         return StorageUnavailable(f"{about}: {why}{_quoted(said)}", code=cause)
     if isinstance(error, OSError):
-        return StorageUnavailable(f"{about}: it does not answer{_quoted(said)}", code=cause)
+        why = "it does not answer; see that it runs and that the path is right"
+        return StorageUnavailable(f"{about}: {why}{_quoted(said)}", code=cause)
     return StorageUnavailable(f"{about}: HDFS failed: {cause}{_quoted(said)}", code=cause)
 
 

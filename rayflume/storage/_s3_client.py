@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ class S3Client:
 
     def __init__(self, options: S3Options) -> None:
         self.bucket = options.bucket
-        self.endpoint = options.endpoint or "Amazon S3"
+        self.endpoint = options.endpoint or _endpoint_around()
         self._call_s = options.call_timeout / 1000
         self._retries = options.retries
         self._connection = Connection(options)
@@ -209,6 +210,14 @@ class S3Client:
         return Answer(code, status, error=refusal(code, status, text, place))
 
 
+def _endpoint_around() -> str:
+    """The store that AWS's environment variables name, without a password in it."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    url = next((os.environ[name] for name in names if os.environ.get(name)), "")
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if url else "Amazon S3"
+
+
 def _size(body: object) -> int:
     return len(body) if isinstance(body, bytes) else 0
 
@@ -260,7 +269,11 @@ def _no_answer(error: Exception, place: str) -> RayflumeError:
         )
     lost = boto.HTTPClientError | boto.ConnectionError | asyncio.TimeoutError | OSError
     if isinstance(error, lost) or not isinstance(error, boto.BotoCoreError):
-        return StorageUnavailable(f"{place}: the store does not answer ({name})", code=name)
+        return StorageUnavailable(
+            f"{place}: the store does not answer; see that it runs and that `endpoint` is right "
+            f"({name})",
+            code=name,
+        )
     return StorageDenied(f"{place}: the request could not be made ({name})", code=name)
 
 

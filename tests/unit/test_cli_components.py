@@ -48,6 +48,15 @@ interceptor timestamp
     )
 
 
+def test_what_must_be_written_comes_first_on_the_terminal(capsys: Captured) -> None:
+    assert run(["components", "netcat"]) == 0
+    options = [line for line in capsys.readouterr().out.splitlines() if line[:3].strip(" ")]
+    assert (
+        next(line for line in options if line.startswith("  port"))
+        == options[1 + next(i for i, line in enumerate(options) if line.startswith("  Guarantee"))]
+    )
+
+
 def test_a_type_of_several_kinds_shows_all_of_them_or_the_one_asked_for(capsys: Captured) -> None:
     assert run(["components", "memory", "--json"]) == 0
     assert [p["kind"] for p in json.loads(capsys.readouterr().out)] == ["channel", "storage"]

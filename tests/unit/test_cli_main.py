@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 import rayflume.cli
-from rayflume.cli import run
+from rayflume.cli import build_app, run
 from rayflume.errors import ConfigError, RayflumeError, StorageDenied
 
 Captured = pytest.CaptureFixture[str]
@@ -51,6 +52,19 @@ def test_help_shows_every_command_with_an_example(capsys: Captured) -> None:
         assert f"\n  {command} " in text
         assert run([command, "--help"]) == 0
         assert f"Example:  rayflume {command}" in capsys.readouterr().out
+
+
+def test_a_terminal_folds_the_paragraphs_of_the_help_and_not_the_lines_of_the_source() -> None:
+    def all_of(app: typer.Typer) -> list[str]:
+        texts = [command.help or "" for command in app.registered_commands]
+        for group in app.registered_groups:
+            texts += all_of(group.typer_instance) if group.typer_instance else []
+        return texts
+
+    texts = all_of(build_app())
+    assert len(texts) > len(rayflume.cli.COMMANDS)
+    for text in texts:
+        assert text and all("\n" not in paragraph for paragraph in text.split("\n\n"))
 
 
 def test_without_a_command_the_help_is_shown_and_the_usage_is_wrong(capsys: Captured) -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from config_parts import GOOD, parts, written
 
+from rayflume.component import lookup
 from rayflume.config import AgentPlan, check_host, component_of, load, plan_of
 from rayflume.errors import ConfigError
 
@@ -383,3 +384,18 @@ def test_what_this_host_lacks_is_known_beforehand(tmp_path: Path) -> None:
     path = written(tmp_path, placed)
     assert check_host(load(path)) == []
     assert len(check_host(load(path), node="other")) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "hint"),
+    [
+        ("sink", "s3", "`type: parquet`"),
+        ("source", "syslog", "`type: syslogtcp` or `type: syslogudp`"),
+        ("sink", "console", "`type: logger`"),
+        ("source", "kafka", "not yet in rayflume"),
+        ("channel", "Kafka", "not yet in rayflume"),
+    ],
+)
+def test_names_of_other_collectors_lead_to_the_part_here(kind: str, name: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=f"^unknown {kind} type '{name}'; .*{hint}"):
+        lookup(kind, name)

@@ -148,6 +148,29 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
         read(huge)
 
 
+@pytest.mark.parametrize("text", ["agent: [", "a: {b: 1", "a: '${X}", "a: [\n"])
+def test_a_bracket_or_quote_that_is_never_closed_is_a_sentence(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^f\.yaml:\d: not YAML: "):
+        documents(text, "f.yaml")
+
+
+def test_instead_of_a_directory_a_file_of_it_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Is a directory; name the configuration file$"):
+        read(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "clicks.yaml").touch()
+    with pytest.raises(ConfigError) as refused:
+        read(tmp_path)
+    assert refused.value.message.endswith(f"for example {tmp_path / 'clicks.yaml'}")
+
+
+def test_of_a_misspelt_file_the_nearest_is_named(tmp_path: Path) -> None:
+    (tmp_path / "clicks.yaml").touch()
+    with pytest.raises(ConfigError) as refused:
+        read(tmp_path / "click.yaml")
+    assert refused.value.message.endswith(f"; did you mean {tmp_path / 'clicks.yaml'}?")
+
+
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
     path = tmp_path / "bom.yaml"
     path.write_bytes(b"\xef\xbb\xbfa: 1\n")

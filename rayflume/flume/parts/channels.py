@@ -48,7 +48,7 @@ def _segment(value: str) -> Json:
 
 def _journal(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
     """The directory of the journal, beside Flume's own files."""
-    folders = commas(given.get("dataDirs", _DATA))
+    folders = commas(given.get("dataDirs", _DATA)) or [_DATA]
     assert isinstance(folders, list)
     options["directory"] = f"{str(folders[0]).rstrip('/')}/{_OURS}"
     if len(folders) > 1:

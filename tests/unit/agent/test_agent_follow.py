@@ -24,6 +24,8 @@ class ScriptedAgent:
         self.looks = 0
         self.states = {"web": "running", "wal": "running", "lake": "running"}
         self.error: str | None = None
+        self.errors: dict[str, str] = {}
+        self.detail: dict[str, Json] = {}
         self.on_look: Callable[[int], None] = lambda look: None
         self.end_after_drain = True
 
@@ -46,8 +48,9 @@ class ScriptedAgent:
                 "node": "n",
                 "state": state,
                 "restarts": 0,
-                "last_error": self.error if name == "lake" else None,
+                "last_error": self.error if name == "lake" else self.errors.get(name),
                 "metrics": {},
+                "detail": self.detail if name == "lake" else {},
             }
             for name, state in self.states.items()
         ]
@@ -142,6 +145,34 @@ def test_an_error_that_passes_is_not_told_and_one_that_lasts_is_told_once() -> N
     scene.run()
     assert scene.said[:1] == ["sink lake: full"]
     assert sum("full" in text for text in scene.said) == 1
+
+
+def test_the_error_of_a_channel_is_not_told_again_for_each_part_that_waits_for_it() -> None:
+    scene = Scene()
+    locked = "the journal is in use"
+    scene.agent.errors["wal"] = locked
+    scene.agent.errors["web"] = scene.agent.error = f"channel wal is not open: {locked}"
+    scene.signal_at(10)
+    scene.run()
+    assert [text for text in scene.said if locked in text] == [f"channel wal: {locked}"]
+
+
+def test_why_rows_become_dead_letters_is_told_once() -> None:
+    scene = Scene()
+
+    def play(look: int) -> None:
+        if look > 2:
+            told: dict[str, Json] = {"path": "/lake", "first_reason": f"row {look} has no time"}
+            scene.agent.detail = {"dead_letters": told}
+        scene.signals.count += look == 10
+
+    scene.agent.on_look = play
+    scene.run()
+    assert scene.said[0] == (
+        "sink lake: rows become dead letters, the first because row 3 has no time; "
+        "`rayflume replay` delivers them when that is mended"
+    )
+    assert sum("dead letters" in text for text in scene.said) == 1
 
 
 def test_a_watcher_leaves_at_the_first_signal_and_asks_nothing() -> None:

@@ -12,7 +12,7 @@ import pytest
 from fakes import context, journaled, manual
 
 from rayflume.agent.remote import RemoteChannel
-from rayflume.agent.runner import BACKOFF_MS, Runner
+from rayflume.agent.runner import BACKOFF_MS, Runner, describe
 from rayflume.agent.sink_runner import GATHER_BYTES, GATHER_MS, SinkRunner
 from rayflume.channels._journaled import JournaledChannel
 from rayflume.component import lookup
@@ -39,6 +39,12 @@ class Waiting(RemoteChannel):
         if method == "wake":
             self.woken.append(args[0])
         return getattr(self._channel, method)(*args)
+
+
+def test_an_error_of_the_operating_system_names_the_file_first() -> None:
+    error = PermissionError(13, "Permission denied", "/srv/wal")
+    assert describe(error) == "/srv/wal: Permission denied (PermissionError)"
+    assert describe(OSError("odd")) == "OSError: odd"
 
 
 class Noting(SystemThreads):

@@ -145,3 +145,9 @@ def test_settings_of_jetty_have_a_reason(prop: str) -> None:
     found = part("source", "http").find(prop)
     assert found is not None and not found.option and "Jetty is not here" in found.why
     assert part("http_source_handler", BLOB).find("maxBlobLength") is not None
+
+
+@pytest.mark.parametrize("folders", ["", ",", " , "])
+def test_a_list_of_data_directories_that_names_none_is_the_default(folders: str) -> None:
+    options, _ = finished(part("channel", "file"), {}, {"dataDirs": folders})
+    assert options["directory"] == "~/.flume/file-channel/data/rayflume"

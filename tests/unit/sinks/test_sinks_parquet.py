@@ -62,7 +62,8 @@ def test_rows_keep_their_order_and_values_over_many_batches(tmp_path: Path) -> N
 def test_a_row_without_event_time_goes_to_the_dead_letters(tmp_path: Path) -> None:
     bodies: list[object] = [{"id": 1, "ts": T0}, {"id": 2}, b"{broken", {"id": 3, "ts": T0}, None]
     headers = [{"host": f"h{i}"} if i != 2 else {} for i in range(5)]
-    manifest = deliver(parquet(tmp_path, **HOURS), [rows(bodies, headers, at=40)])
+    sink = parquet(tmp_path, **HOURS)
+    manifest = deliver(sink, [rows(bodies, headers, at=40)])
     assert (manifest.written, manifest.dead) == (2, 3)
     dead = dead_rows(tmp_path)
     assert [row["body"] for row in dead] == [b'{"id": 2}', b"{broken", None]

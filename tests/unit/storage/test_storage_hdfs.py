@@ -93,8 +93,8 @@ def test_t1_a_name_node_that_is_not_there_is_said_at_once(open_hdfs: Open) -> No
         open_hdfs(f"hdfs://127.0.0.1:{port}/lake").check()
     assert SystemClock().monotonic_ms() - begin < 5_000
     assert str(caught.value) == (
-        f"cannot make hdfs://127.0.0.1:{port}/lake/_rayflume/staging: it does not answer "
-        "(Connection refused (os error 111))"
+        f"cannot make hdfs://127.0.0.1:{port}/lake/_rayflume/staging: it does not answer; see "
+        "that it runs and that the path is right (Connection refused (os error 111))"
     )
 
 

@@ -161,7 +161,8 @@ def test_no_answer() -> None:
     lost = hdfs_error(OSError("Connection refused (os error 111)"), "list", "hdfs://nn/a")
     assert isinstance(lost, StorageUnavailable)
     assert str(lost) == (
-        "cannot list hdfs://nn/a: it does not answer (Connection refused (os error 111))"
+        "cannot list hdfs://nn/a: it does not answer; see that it runs and that the path is right "
+        "(Connection refused (os error 111))"
     )
 
 

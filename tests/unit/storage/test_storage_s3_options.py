@@ -23,6 +23,7 @@ from rayflume.errors import OptionError, StorageDenied
 from rayflume.interfaces import Published
 from rayflume.lake import storage_for, storage_options
 from rayflume.naming import data_name
+from rayflume.storage._s3_client import S3Client
 from rayflume.storage.s3 import S3, S3Storage
 
 DELIVERY = "00000000000000aa-1-7"
@@ -264,3 +265,20 @@ def test_an_endpoint_is_trusted_if_its_authority_is_named(
     assert server.requests == []
     live(open_s3(server.endpoint, ca_file=str(pem)))
     assert len(server.requests) == len(LIFE)
+
+
+def test_errors_name_the_store_of_the_environment_without_its_password(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named() -> str:
+        client = S3Client(S3.model_validate({"path": "s3://lake", **KEYS}))
+        client.close()
+        return client.endpoint
+
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    assert named() == "Amazon S3"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://user:secret@127.0.0.1:8333")
+    assert named() == "http://127.0.0.1:8333"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://store:9000")
+    assert named() == "https://store:9000"
