@@ -11,6 +11,12 @@ from rayflume.flume.readers import flag, millis, whole, words
 if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
 
+
+def _pause(value: str) -> Json:
+    """A time in milliseconds; below 0 there is no pause, as in Flume. Raises ValueError."""
+    return millis(str(max(0, whole(value))))
+
+
 _PAUSE = Prop("maxTimeOut", "30000", "max_time_out", millis)
 
 
@@ -56,8 +62,8 @@ PARTS = (
         java_class="org.apache.flume.sink.FailoverSinkProcessor",
         type="failover",
         props=(
-            Prop("priority.<sink>", option="priority.<sink>", read=whole),
-            Prop("maxpenalty", "30000", "max_penalty", millis),
+            Prop("priority.<sink>", option="priority.<sink>", read=whole, lenient=True),
+            Prop("maxpenalty", "30000", "max_penalty", _pause, lenient=True),
         ),
         finish=_priorities,
     ),

@@ -83,3 +83,18 @@ def test_the_yaml_of_sources_or_sinks_alone_can_be_loaded(
     converted = tmp_path / "a1.yaml"
     converted.write_text(yaml_text(file.agents["a1"], (), file.files))
     assert bare(load_yaml(converted)) == bare(plan)
+
+
+def test_an_extractor_without_serializers_drops_its_source_alone_as_in_flume(
+    tmp_path: Path,
+) -> None:
+    text = BEGIN.replace("sources = r1", "sources = r1 r2") + (
+        "a1.sources.r2.type = seq\na1.sources.r2.channels = c1\n"
+        "a1.sources.r2.interceptors = i1\na1.sources.r2.interceptors.i1.type = regex_extractor\n"
+        "a1.sources.r2.interceptors.i1.regex = (a)\n"
+    )
+    reading = flume_file(tmp_path, text).agents["a1"]
+    assert [(one.key, one.dropped) for one in reading.dropped] == [
+        ("a1.sources.r2.interceptors.i1.serializers", "sources.r2")
+    ]
+    assert reading.plan is not None and set(reading.plan.sources) == {"r1"}
