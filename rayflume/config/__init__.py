@@ -17,7 +17,7 @@ from __future__ import annotations
 from rayflume.config.check import load, plan_of
 from rayflume.config.environment import resolve
 from rayflume.config.guarantee import Level, PathGuarantee, guarantees
-from rayflume.config.host import check_host
+from rayflume.config.host import can_wait, check_host, host_problems_of
 from rayflume.config.monitoring import Monitoring
 from rayflume.config.parts import component_of
 from rayflume.config.plan import AgentPlan, GroupPlan, PartPlan, Placement
@@ -30,9 +30,11 @@ __all__ = [
     "PartPlan",
     "PathGuarantee",
     "Placement",
+    "can_wait",
     "check_host",
     "component_of",
     "guarantees",
+    "host_problems_of",
     "load",
     "plan_of",
     "resolve",

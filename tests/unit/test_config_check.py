@@ -9,7 +9,8 @@ import pytest
 import yaml
 from config_parts import GOOD, parts, written
 
-from rayflume.config import AgentPlan, check_host, component_of, load, plan_of
+from rayflume.config import AgentPlan, can_wait, check_host, component_of, load, plan_of
+from rayflume.config.host import HostProblem
 from rayflume.errors import ConfigError
 
 __all__ = ["parts"]
@@ -383,3 +384,22 @@ def test_what_this_host_lacks_is_known_beforehand(tmp_path: Path) -> None:
     path = written(tmp_path, placed)
     assert check_host(load(path)) == []
     assert len(check_host(load(path), node="other")) == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "waits"),
+    [
+        ((), True),
+        (("sources.files",), True),
+        (("sources.files", "sources.api"), False),
+        (("sinks.lake",), False),
+        (("channels.wal",), False),
+        (("monitoring",), False),
+    ],
+)
+def test_an_agent_waits_for_parts_only_while_others_of_their_kind_work(
+    where: tuple[str, ...], waits: bool, tmp_path: Path
+) -> None:
+    plan = load(written(tmp_path))
+    assert set(plan.sources) == {"files", "api"} and set(plan.sinks) == {"lake"}
+    assert can_wait(plan, [HostProblem(one, "", "is not there") for one in where]) is waits
