@@ -23,6 +23,7 @@ PARTS = (
                 "16",
                 "max_bytes_to_log",
                 whole,
+                lenient=True,
                 why="honoured; Flume 1.11 reads it but always shows 16",
             ),
         ),

@@ -133,3 +133,26 @@ def test_a_part_that_cannot_start_yet_stops_no_other_as_in_flume(
         options = [option] if option else []
         assert run(["run", "f.conf", "--inline", *options]) == 2
         assert "is no directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("part", "line", "default", "option"),
+    [
+        ("channels.c1", "memoryCapacity = many", "10000", 100_010_000),
+        ("channels.c1", "memoryCapacity = -1", "10000", 100_010_000),
+        ("channels.c1", "overflowCapacity = 1e9", "100000000", 100_010_000),
+        ("sinks.k1", "maxBytesToLog = all", "16", None),
+    ],
+)
+def test_a_number_that_flume_has_a_default_for_costs_no_part(
+    part: str, line: str, default: str, option: int | None, tmp_path: Path
+) -> None:
+    text = BEGIN.replace("= memory", "= SPILLABLEMEMORY").replace("= null", "= logger")
+    file = flume_file(tmp_path, f"{text}a1.{part}.{line}\n")
+    plan = file.agents["a1"].plan
+    assert plan is not None and not file.agents["a1"].dropped, told(file)
+    assert any("warning" in one and f"the default {default} applies" in one for one in told(file))
+    if option:
+        assert plan.channels["c1"].options["capacity"] == {"events": option}
+    else:
+        assert "max_bytes_to_log" not in plan.sinks["k1"].options
