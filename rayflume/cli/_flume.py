@@ -9,7 +9,7 @@ import typer
 
 from rayflume.cli._output import printable, say, say_json
 from rayflume.cli.validate import Wanted, plan_as_json, show
-from rayflume.config import check_host, guarantees
+from rayflume.config import can_wait, guarantees, host_problems_of
 from rayflume.flume.build import AgentReading
 from rayflume.flume.findings import Finding, Place
 from rayflume.flume.names import Severity
@@ -42,13 +42,18 @@ def validated(file: FlumeFile, agent: str | None, wanted: Wanted) -> None:
 
 def _of_host(reading: AgentReading) -> list[Finding]:
     """What is wrong on this host. Flume finds it when it starts a part, and tries on for ever."""
+    problems = host_problems_of(reading.plan) if reading.plan else []
+    waits = reading.plan is not None and can_wait(reading.plan, problems)
     found = []
-    for problem in check_host(reading.plan) if reading.plan else ():
-        place, _, text = problem.partition(": ")
+    for problem in problems:
+        place, _, text = str(problem).partition(": ")
         file, _, line = place.rpartition(":")
         at = Place(file, int(line)) if line.isdecimal() else Place(place)
-        finding = Finding(at, Severity.ERROR, "", text, reading.name)
-        found.append(replace(finding, fatal=True))
+        more = (
+            f"; until then {problem.where} is tried again and again, as in Flume" if waits else ""
+        )
+        finding = Finding(at, Severity.ERROR, "", text + more, reading.name)
+        found.append(replace(finding, fatal=not waits))
     return found
 
 

@@ -117,13 +117,17 @@ def run(
 
         spare_pandas()
     grace_ms = grace_of(grace)
+    from rayflume.flume.grammar import is_flume
+
     plan = plan_of(conf, agent, flume, where=CLUSTER if address else None)
     here = inline or address is None
     where = CLUSTER if address else None if inline else Where(variables=frozenset(os.environ))
     read = partial(plan_of, conf, plan.agent, flume, where=where)
     reload = Watched(conf, read, plan, here, flume.conf_file) if watch else None
-    if inline or address is None:
-        refuse_host(plan)
+    # Of a part that can never start --until-drained would wait for the end.
+    patient = not (flume.strict or until_drained) and is_flume(conf)
+    if here:
+        refuse_host(plan, patient=patient)
     log_to_stderr(log_level or flume.log_level() or "critical")
     with interrupting_sigterm():
         if inline:
@@ -132,7 +136,9 @@ def run(
             inline_agent = InlineAgent(plan, until_drained=until_drained).start()
             figures = followed(inline_agent, grace_ms, reload)
         else:
-            figures = _on_ray(plan, address, (until_drained, new_journal), (grace_ms, reload))
+            figures = _on_ray(
+                plan, address, (until_drained, new_journal), (grace_ms, reload), patient
+            )
     if until_drained:
         refuse_all_dead(figures)
 
@@ -142,6 +148,7 @@ def _on_ray(
     address: str | None,
     wanted: tuple[bool, bool],
     following: tuple[int, Watched | None],
+    patient: bool,
 ) -> AgentFigures:
     from rayflume.agent.plan_store import Record
 
@@ -156,7 +163,7 @@ def _on_ray(
     cluster.connect(address, log_to_driver=logs, modules=modules)
     try:
         if address is not None and len(alive_nodes()) == 1:
-            refuse_host(plan)
+            refuse_host(plan, patient=patient)
         record = Record(plan, until_drained=wanted[0], new_journal=wanted[1])
         running = cluster.start_agent(record, detached=False)
         try:
@@ -228,12 +235,21 @@ def refuse_all_dead(figures: AgentFigures) -> None:
         raise typer.Exit(1)
 
 
-def refuse_host(plan: AgentPlan) -> None:
-    """Raises ConfigError for all that is wrong on this host, before anything starts."""
-    from rayflume.config import check_host
+def refuse_host(plan: AgentPlan, *, patient: bool = False) -> None:
+    """Raises ConfigError for all that is wrong on this host, before anything starts.
 
-    problems = check_host(plan)
-    if problems:
+    `patient`: where the rest of the agent has work it is only told, and the parts are tried again.
+    """
+    from rayflume.config import can_wait, host_problems_of
+
+    found = host_problems_of(plan)
+    problems = [str(one) for one in found]
+    if found and patient and can_wait(plan, found):
+        waiting = ", ".join(dict.fromkeys(one.where for one in found))
+        complain(
+            [f"{plan.agent} waits with {waiting}, tried again and again as in Flume:", *problems]
+        )
+    elif found:
         raise ConfigError("\n".join(problems), problems=tuple(problems))
 
 

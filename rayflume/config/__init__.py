@@ -21,7 +21,7 @@ from rayflume.config.check import load, plan_of
 from rayflume.config.environment import resolve
 from rayflume.config.files import expected_files
 from rayflume.config.guarantee import Level, PathGuarantee, guarantees, is_durable, replay_of
-from rayflume.config.host import check_host
+from rayflume.config.host import can_wait, check_host, host_problems_of
 from rayflume.config.monitoring import Monitoring
 from rayflume.config.parts import component_of
 from rayflume.config.plan import AgentPlan, GroupPlan, PartPlan, Placement
@@ -35,10 +35,12 @@ __all__ = [
     "PathGuarantee",
     "Placement",
     "advice",
+    "can_wait",
     "check_host",
     "component_of",
     "expected_files",
     "guarantees",
+    "host_problems_of",
     "is_durable",
     "load",
     "plan_of",

@@ -16,7 +16,7 @@ from rayflume.flume.defines import MONITORING, MONITORS
 from rayflume.flume.findings import Finding, Place
 from rayflume.flume.names import Severity
 from rayflume.flume.translate import KeyPath
-from rayflume.flume.values import Surroundings
+from rayflume.flume.values import Surroundings, literal
 from rayflume.flume.verdict import Kept, Verdict
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _fine(name: str) -> str:
 def _value(
     verdict: Verdict, names: Mapping[tuple[str, str], str], around: Surroundings
 ) -> tuple[dict[str, Json], dict[KeyPath, Place]]:
-    value: dict[str, Json] = {"agent": names["", ""], "state_dir": STATE_DIR}
+    value: dict[str, Json] = {"agent": names["", ""], "state_dir": _state_dir(around)}
     places: dict[KeyPath, Place] = {}
     for folder in ("sources", "channels", "sinks"):
         parts: dict[str, Json] = {}
@@ -165,6 +165,13 @@ def _renamed_sinks(
         if ("sinks", sink) in names
     }
     return {**processor, "priority": kept}
+
+
+def _state_dir(around: Surroundings) -> str:
+    """Flume's memory channels keep nothing, so two agents of one name may run on a host; here
+    `-D rayflume.state_dir=...` parts what their channels keep.
+    """
+    return literal(around.defines.get("rayflume.state_dir") or STATE_DIR)
 
 
 def _monitoring(around: Surroundings) -> dict[str, Json]:

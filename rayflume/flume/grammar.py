@@ -164,9 +164,7 @@ def decoded(data: bytes) -> tuple[str, str]:
     return data.decode("iso-8859-1"), ""
 
 
-_FLUME_LINE = re.compile(
-    r"^[ \t\f]*[^\s:=#!.]+\.(?:sources|channels|sinks)[ \t\f]*[=: ]", re.MULTILINE
-)
+_FLUME_LINE = re.compile(r"^[ \t\f]*[^\s:=#!.]+\.(?:sources|channels|sinks)[=: \t\f]", re.MULTILINE)
 _YAML_LINE = re.compile(r"^(?:agent|sources|channels|sinks)[ \t]*:", re.MULTILINE)
 
 

@@ -77,8 +77,21 @@ def group_of(
             told.tell(Severity.WARNING, other, text, values[other])
     options = told.options(part, inner, ("sink_groups", name, "processor"), "processor.")
     group.processor = {"type": part.type, **options}
+    _of_others(told, group, values)
     _count(told, group, kind)
     return group
+
+
+def _of_others(told: Translation, group: Group, values: Mapping[str, Value]) -> None:
+    """Flume asks for the priorities of a group's own sinks, and passes over all others."""
+    priority = group.processor.get("priority")
+    for name in list(priority) if isinstance(priority, dict) else ():
+        if isinstance(priority, dict) and name not in group.sinks:
+            del priority[name]
+            key = f"processor.priority.{name}"
+            text = f"{name!r} is no sink of this group, so it is ignored, as in Flume"
+            hint = meant(name, [one for one in group.sinks if one not in priority])
+            told.tell(Severity.WARNING, key, text + hint, values.get(key))
 
 
 def _count(told: Translation, group: Group, kind: Value) -> None:

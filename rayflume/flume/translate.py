@@ -231,10 +231,12 @@ class _Reading:
     ) -> None:  # fmt: skip
         if prop.required and (prop.option or prop not in COMMON.get(self.part.kind, ())):
             near = nearest_of(prop.name, [name for name in given if found[name] is None])
-            hint = f"; did you mean it with {near!r}?" if near else ""
-            text = f"a {self._spoken} needs `{prop.name}`{hint}; {self.told.where} is dropped"
-            self.told.drop(self.name + prop.name, f"{text}, {_AS_FLUME}")
+            self._missing(prop, f"; did you mean it with {near!r}?" if near else "")
         self._default(prop, options)
+
+    def _missing(self, prop: Prop, hint: str) -> None:
+        text = f"a {self._spoken} needs `{prop.name}`{hint}; {self.told.where} is dropped"
+        self.told.drop(self.name + prop.name, f"{text}, {_AS_FLUME}")
 
     def _default(self, prop: Prop, options: dict[str, Json]) -> None:
         if prop.default is None or not prop.option or prop.match(prop.name) != {}:
@@ -255,8 +257,11 @@ class _Reading:
         if prop.many:
             if value is not None:
                 _put(options, prop.path({}), self._list(prop, value, inner))
-            elif inner:
+                return
+            if inner:
                 self._unlisted(prop, inner, [])
+            if prop.required:
+                self._missing(prop, "")
             return
         type_name = value.text if value else prop.default
         if not inner and (prop in COMMON.get(self.part.kind, ()) or not _known(prop)):

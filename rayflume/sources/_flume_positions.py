@@ -50,6 +50,15 @@ class TailPosition:
         ends_line = self.place in (0, size) or os.pread(fd, 1, self.place - 1) == b"\n"
         return ends_line and there.name in originals(here.name)
 
+    def shrunk(self, path: str, size: int) -> bool:
+        """Whether the file of that name was cut or written anew since Flume read it."""
+        here, there = Path(path), Path(self.path)
+        return (
+            self.place > size
+            and here.name == there.name
+            and _is_same_directory(here.parent, there.parent)
+        )
+
 
 def _is_same_directory(one: Path, other: Path) -> bool:
     return one == other or os.path.realpath(one) == os.path.realpath(other)
@@ -60,8 +69,18 @@ TailPositions = Mapping[int, Sequence[TailPosition]]
 
 
 def place_of(positions: Sequence[TailPosition], path: str, fd: int, size: int) -> int | None:
-    """Where Flume stood in an open file, of the entries of its inode. Raises OSError."""
+    """Where Flume stood in an open file, of the entries of its inode; None: nowhere in it.
+
+    A file that is shorter now is read from its beginning, as in Flume. Raises OSError.
+    """
     for position in positions:
+        if position.shrunk(path, size):
+            shown, stood = printable(path), position.place
+            _log.warning(
+                "%r has %d bytes and Flume stood at %d: it is read from its beginning",
+                shown, size, stood,
+            )  # fmt: skip
+            return 0
         if position.fits(path, fd, size):
             _log.info("%r goes on at byte %d, where Flume stood", printable(path), position.place)
             return position.place

@@ -10,7 +10,8 @@ import yaml
 from config_parts import GOOD, parts, written
 
 from rayflume.component import lookup
-from rayflume.config import AgentPlan, check_host, component_of, load, plan_of
+from rayflume.config import AgentPlan, can_wait, check_host, component_of, load, plan_of
+from rayflume.config.host import HostProblem
 from rayflume.errors import ConfigError
 
 __all__ = ["parts"]
@@ -399,3 +400,22 @@ def test_what_this_host_lacks_is_known_beforehand(tmp_path: Path) -> None:
 def test_names_of_other_collectors_lead_to_the_part_here(kind: str, name: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=f"^unknown {kind} type '{name}'; .*{hint}"):
         lookup(kind, name)
+
+
+@pytest.mark.parametrize(
+    ("where", "waits"),
+    [
+        ((), True),
+        (("sources.files",), True),
+        (("sources.files", "sources.api"), False),
+        (("sinks.lake",), False),
+        (("channels.wal",), False),
+        (("monitoring",), False),
+    ],
+)
+def test_an_agent_waits_for_parts_only_while_others_of_their_kind_work(
+    where: tuple[str, ...], waits: bool, tmp_path: Path
+) -> None:
+    plan = load(written(tmp_path))
+    assert set(plan.sources) == {"files", "api"} and set(plan.sinks) == {"lake"}
+    assert can_wait(plan, [HostProblem(one, "", "is not there") for one in where]) is waits

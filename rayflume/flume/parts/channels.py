@@ -69,11 +69,26 @@ def _pseudo(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Rema
     return enough(options, given, MEMORY_ROWS)
 
 
+def _room(value: str) -> int | None:
+    """A number of events; None for what Flume takes its default for."""
+    try:
+        number = whole(value)
+    except ValueError:
+        return None
+    return number if number >= 0 else None
+
+
 def _spilling(options: dict[str, Json], given: Mapping[str, str]) -> Iterable[Remark]:
     """A file channel whose newest rows are in the page cache does what this one is for."""
     yield from _journal(options, given)
-    rooms = [given.get("memoryCapacity", "10000"), given.get("overflowCapacity", "100000000")]
-    options["capacity"] = {"events": max(1, sum(whole(room) for room in rooms))}
+    rooms = 0
+    for name, default in (("memoryCapacity", "10000"), ("overflowCapacity", "100000000")):
+        room = _room(given.get(name, default))
+        if room is None:
+            why = f"{given[name]!r} is no number of events"
+            yield Remark(f"{why}; the default {default} applies, as in Flume", name=name)
+        rooms += int(default) if room is None else room
+    options["capacity"] = {"events": max(1, rooms)}
     options["page_cache"] = True
     yield from enough(options, given, FILE_ROWS, "overflowCapacity")
 
@@ -154,7 +169,7 @@ PARTS = (
                 "memoryCapacity",
                 "10000",
                 "capacity.events",
-                whole,
+                _room,
                 why="added to overflowCapacity: all rows are in the journal, the newest of them in "
                 "memory as well, so none is lost with the process",
             ),

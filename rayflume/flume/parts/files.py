@@ -50,6 +50,11 @@ def _bound(value: str) -> Json:
     return None if number < 0 or str(number) == _LONG_MAX else number
 
 
+def _total(value: str) -> Json:
+    """How many events seq gives; below 0 it gives none."""
+    return _bound(str(max(0, whole(value))))
+
+
 def _whatever_is_positive(value: str) -> int:
     """Turns of a file; beyond a billion they are none."""
     return max(1, min(whole(value), 10**9))
@@ -335,7 +340,7 @@ _SEQ = FlumePart(
     finish=_counter,
     props=(
         Prop("batchSize", "1", "batch_size", positive),
-        Prop("totalEvents", _LONG_MAX, "total_events", _bound),
+        Prop("totalEvents", _LONG_MAX, "total_events", _total),
         Prop("backoffSleepIncrement", "1000", severity=_NOTE, why=_BACKOFF_WHY),
         Prop("maxBackoffSleep", "5000", severity=_NOTE, why=_BACKOFF_WHY),
     ),

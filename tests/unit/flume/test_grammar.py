@@ -130,6 +130,7 @@ def test_ten_thousand_lines_and_one_value_over_all_of_them() -> None:
         ("f.yaml", "a1.sources = r1", False),
         ("f.conf", "a1.sources = r1\n", True),
         ("f.conf", "# c\n  a1.channels: c1\n", True),
+        ("f.conf", "a1.sources\tr1\n", True),
         ("f", "agent: a1\nsources: {}\n", False),
         ("f.conf", "agent: a\nchannels: {c.channels: {}}\n", False),
         ("f.conf", "nothing of the sort", False),

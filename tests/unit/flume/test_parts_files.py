@@ -115,6 +115,7 @@ def test_s15_a_command_of_a_flume_file_is_allowed_and_noted() -> None:
     [
         ("seq", "totalEvents", "9223372036854775807", None),
         ("seq", "totalEvents", "12", 12),
+        ("seq", "totalEvents", "-1", 0),
         (STRESS, "maxTotalEvents", "-1", None),
         (STRESS, "maxTotalEvents", "0", 0),
         ("taildir", "maxBatchCount", "9223372036854775807", 10**9),

@@ -68,6 +68,19 @@ def test_times_are_in_the_zone_of_the_process() -> None:
     assert finished(found, {"pattern": "yyyy"}) == ({"pattern": "yyyy", "timezone": "local"}, [])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "good"), [("yyyy-MM-dd'T'HH 'q' ww", True), ("yyyy-qq", False)]
+)
+def test_a_letter_that_joda_has_not_drops_the_source_as_in_flume(pattern: str, good: bool) -> None:
+    prop = part("regex_extractor_serializer", MILLIS).find("pattern")
+    assert prop is not None
+    if good:
+        assert prop.read(pattern) == pattern
+    else:
+        with pytest.raises(ValueError, match="no time pattern of Joda's, which has no q"):
+            prop.read(pattern)
+
+
 def test_the_default_serializer_is_found_in_any_case() -> None:
     assert part("regex_extractor_serializer", "DEFAULT").type == "default"
     assert part("interceptor", UUID).type == "uuid"

@@ -125,6 +125,14 @@ def test_relative_paths_and_state_are_where_flume_has_them(tmp_path: Path) -> No
     assert (plan.directory, plan.state_dir) == (Path.cwd(), "~/.rayflume")
 
 
+def test_two_agents_of_one_name_can_have_their_state_apart(tmp_path: Path) -> None:
+    defines = {"rayflume.state_dir": "/var/lib/second$"}
+    file = flume_file(tmp_path, BEGIN, defines=defines)
+    plan = file.agents["a1"].plan
+    assert plan is not None and plan.state_dir == "/var/lib/second$"
+    assert load_yaml(as_yaml(file, tmp_path, "a1")).state_dir == plan.state_dir
+
+
 def test_flumes_monitoring_is_that_of_its_system_properties(tmp_path: Path) -> None:
     defines = {"flume.monitoring.type": "HTTP", "flume.monitoring.port": "34545"}
     file = flume_file(tmp_path, BEGIN, defines=defines)

@@ -223,6 +223,39 @@ def test_groups_that_flume_drops(
     assert any(sentence in one.text for one in reading.findings)
 
 
+FAILOVER = GROUP + "a1.sinkgroups.g1.processor.type = failover\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence", "priority"),
+    [
+        ("priority.k1 = ten", "'ten' is not a whole number; the default applies", {"k2": 7}),
+        ("priority.k9 = 5", "'k9' is no sink of this group, so it is ignored", {"k2": 7}),
+        ("priority.K1 = 5", "did you mean 'k1'?", {"k2": 7}),
+        ("priority.k3 = 5", "'k3' is no sink of this group", {"k2": 7}),
+        ("maxpenalty = 1s", "'1s' is not a whole number; the default 30000 applies", {"k2": 7}),
+    ],
+)
+def test_a_priority_that_flume_passes_over_costs_no_sink(
+    line: str, sentence: str, priority: dict[str, int], tmp_path: Path
+) -> None:
+    third = "a1.sinks = k1 k2 k3\na1.sinks.k3.type = null\na1.sinks.k3.channel = c1\n"
+    lines = f"a1.sinkgroups.g1.processor.priority.k2 = 7\na1.sinkgroups.g1.processor.{line}\n"
+    file = flume_file(tmp_path, FAILOVER + third + lines)
+    plan = file.agents["a1"].plan
+    assert plan is not None, told(file)
+    assert any("warning" in one and sentence in one for one in told(file)), told(file)
+    assert plan.groups["g1"].processor.options["priority"] == priority
+    assert set(plan.sinks) == {"k1", "k2", "k3"}
+
+
+def test_a_penalty_below_0_is_no_pause_as_in_flume(tmp_path: Path) -> None:
+    lines = "a1.sinkgroups.g1.processor.maxpenalty = -5\n"
+    plan = flume_file(tmp_path, FAILOVER + lines).agents["a1"].plan
+    assert plan is not None
+    assert plan.groups["g1"].processor.options["max_penalty"] == "0ms"
+
+
 def test_a_group_of_one_sink_with_the_default_processor_needs_nothing(tmp_path: Path) -> None:
     text = GROUP.replace("g1.sinks = k1 k2", "g1.sinks = k1")
     reading = flume_file(tmp_path, text + "a1.sinkgroups.g1.processor.type = default").agents["a1"]

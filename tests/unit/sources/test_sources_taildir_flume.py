@@ -134,6 +134,20 @@ def test_a_directory_that_is_a_link(tmp_path: Path) -> None:
     assert flow.channel.arrived == LINES[4:]
 
 
+def test_a_file_that_shrank_since_is_read_from_its_beginning_not_from_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Flume: "Pos 70 is larger than file size! Restarting from pos 0"."""
+    log, unknown = place(tmp_path, "app.log"), place(tmp_path, "app.log.2")
+    note(tmp_path, (log, len(TEXT)))
+    log.write_bytes(b"anew\n")
+    flow = tailing(tmp_path, skip_to_end=True)
+    flow.settle()
+    assert unknown.stat().st_size == len(TEXT)
+    assert flow.channel.arrived == [b"anew"]
+    assert "has 5 bytes and Flume stood at 70: it is read from its beginning" in caplog.text
+
+
 def test_positions_go_before_skip_to_end(tmp_path: Path) -> None:
     log, whole = place(tmp_path, "app.log"), place(tmp_path, "app.log.2")
     note(tmp_path, (log, 28), (whole, 0))
