@@ -71,8 +71,10 @@ def disconnect() -> None:
 def start_agent(record: Record, *, detached: bool) -> RayAgent:
     """Keep the plan and start its supervisor; parts follow. Blocks until the supervisor answers.
 
-    Raises ConfigError when an agent of that name runs already.
+    Raises ConfigError when an agent of that name runs already, or can never be drained as asked.
     """
+    if record.until_drained:
+        record.plan.check_drainable()
     agent = record.plan.agent
     running = find_agent(agent)
     if running is not None and running.join(0):

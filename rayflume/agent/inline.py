@@ -123,11 +123,15 @@ class InlineHost:
 
 
 class InlineAgent:
-    """A running agent in this process. Use it from one thread."""
+    """A running agent in this process. Use it from one thread. Raises ConfigError where it can
+    never be drained as asked.
+    """
 
     def __init__(
         self, plan: AgentPlan, *, until_drained: bool = False, clock: Clock | None = None
     ) -> None:
+        if until_drained:
+            plan.check_drainable()
         clock = clock or SystemClock()
         self._host = InlineHost(plan, clock)
         watch = Watch(plan, until_drained)

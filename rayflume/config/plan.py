@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rayflume.config.environment import resolve_text
 from rayflume.config.monitoring import Monitoring
+from rayflume.errors import ConfigError
 from rayflume.own_parts import imported_from, make_importable
 from rayflume.units import ByteSize
 
@@ -124,6 +125,18 @@ class AgentPlan:
         yield from self.sources.values()
         yield from self.channels.values()
         yield from self.sinks.values()
+
+    def check_drainable(self) -> None:
+        """Raises ConfigError for channels that no sink empties, as Flume files may have them: who
+        waits until all is drained would wait for ever.
+        """
+        emptied = {sink.channel for sink in self.sinks.values()}
+        kept = ", ".join(name for name in self.channels if name not in emptied)
+        if kept:
+            raise ConfigError(
+                f"{self.agent} can never be drained: no sink takes from {kept}; give each a sink, "
+                "or run without --until-drained"
+            )
 
     def to_json(self) -> str:
         """The plan as text, to be kept outside a process; `from_json` is the inverse."""

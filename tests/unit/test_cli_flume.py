@@ -31,6 +31,14 @@ def write(text: str, name: str = "f.conf") -> str:
     return name
 
 
+def test_until_drained_is_refused_where_a_channel_has_no_sink(capsys: Captured) -> None:
+    """As Flume does, the file runs without the sink; only it would never be drained."""
+    text = FINITE.replace("a1.sinks.k1.type", "a1.sinks.k1.typ")
+    assert run(["run", write(text), "--inline", "--until-drained"]) == 2
+    told = capsys.readouterr().err
+    assert "a1 can never be drained: no sink takes from c1; give each a sink" in told
+
+
 def test_validate_prints_every_finding_with_its_place(capsys: Captured) -> None:
     assert run(["validate", write(DROPS)]) == 0
     lines = capsys.readouterr().out.splitlines()
