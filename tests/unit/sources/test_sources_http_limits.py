@@ -176,7 +176,7 @@ def test_s2_a_declared_length_allocates_nothing() -> None:
                 b"POST /raw HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\nab"
             )
         server.until("requests_in_hand", 5)
-        assert psutil.Process().memory_info().rss - before < 8 * 2**20
+        assert psutil.Process().memory_info().rss - before < 128 * 2**20, "of 5 GB"
         for connection in connections:
             connection.close()
         server.until("requests_in_hand", 0)
@@ -200,10 +200,10 @@ def test_s2_an_event_over_the_limit_is_413() -> None:
 
 def test_s3_a_gzip_bomb_is_413() -> None:
     with serving() as server:
-        bomb = gzip.compress(b"\0" * (50 * 2**20))
+        bomb = gzip.compress(b"\0" * (200 * 2**20), compresslevel=1)
         before = psutil.Process().memory_info().rss
         assert server.post("/raw", bomb, Content_Encoding="gzip").status == 413
-        assert psutil.Process().memory_info().rss - before < 80 * 2**20
+        assert psutil.Process().memory_info().rss - before < 120 * 2**20
         noise = gzip.compress(random.Random(7).randbytes(2**20) + b"x")
         refused = server.post("/raw", noise, Content_Encoding="gzip")
         assert (refused.status, server.ingest.calls) == (413, [])
