@@ -36,7 +36,8 @@ settings.register_profile("rayflume", deadline=None)
 settings.load_profile("rayflume")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Mark tests by where they are, so that the quick ones can be run alone. What is dear to start
     is started by one process (pytest-xdist) only, and files with slow tests come first: at the end
     all processes have work.
@@ -47,6 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(MARKED[place])
         if group := shared_by(item):
             item.add_marker(pytest.mark.xdist_group(group))
+    yield  # they are chosen by their marks, put into random order, and named by their groups
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 

@@ -147,8 +147,9 @@ def test_a_stopped_job_drains_first(ray_cluster: RayNodes, tmp_path: Path) -> No
         text=True,
     )
     assert running.stdout is not None
-    job = ""
+    job, seen = "", ""
     for line in running.stdout:
+        seen += line
         job = job or "".join(re.findall(r"^job (raysubmit_\w+) runs", line))
         if re.search(r" in [1-9]", line):
             break
@@ -157,7 +158,7 @@ def test_a_stopped_job_drains_first(ray_cluster: RayNodes, tmp_path: Path) -> No
     assert environment["env_vars"] == {"RAY_JOB_STOP_WAIT_TIME_S": "70"}
     client.stop_job(job)
     out, err = running.communicate(timeout=WAIT_S)
-    assert running.returncode == 0, out + err
+    assert running.returncode == 0, seen + out + err
     assert "draining: no more is read" in out
     assert f"job {job}: stopped" in out
     assert client.get_job_status(job) == JobStatus.STOPPED
