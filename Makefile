@@ -68,7 +68,7 @@ test-unit: $(STAMP)
 
 # Whole agents, servers, Ray: two at once, most of the time each waits.
 test-whole: $(STAMP)
-	$(PYTEST) -m "($(LONG)) and not alone" --numprocesses 2 --dist loadgroup --durations=20
+	$(PYTEST) -m "($(LONG)) and not alone" --numprocesses 2 --dist loadscope --durations=20
 
 # What measures time, with nothing beside it.
 test-alone: $(STAMP)

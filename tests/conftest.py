@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,30 +37,44 @@ settings.register_profile("rayflume", deadline=None)
 settings.load_profile("rayflume")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Mark tests by where they are, so that the quick ones can be run alone. What is dear to start
-    is started by one process (pytest-xdist) only, and files with slow tests come first: at the end
-    all processes have work.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by where they are, so that the quick ones can be run alone. Files with slow tests
+    come first, so that at the end all processes of a run have work.
     """
     for item in items:
         for place in (item.path, *item.path.parents):
             if place in MARKED:
                 item.add_marker(MARKED[place])
-        if group := shared_by(item):
-            item.add_marker(pytest.mark.xdist_group(group))
-    yield  # they are chosen by their marks, put into random order, and named by their groups
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
-def shared_by(item: pytest.Item) -> str:
-    """Name of the servers that all tests of a run share, or those of a file; "" if of none."""
-    if "ray_cluster" in getattr(item, "fixturenames", ()):
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """With `--dist loadscope`: what is dear to start is started by one process only.
+
+    (`loadgroup` is for that; with pytest 9.2 it keeps nothing together, as of pytest-xdist 3.8.)
+    """
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Shared(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return shared_by(nodeid.partition("::")[0]) or nodeid
+
+    return Shared(config, log)
+
+
+@cache
+def shared_by(file: str) -> str:
+    """Name of the servers that all tests of a run share and a file uses; "" if it uses none."""
+    text = (TESTS.parent / file).read_text()
+    if "ray_cluster" in text:
         return "ray"
-    if item.get_closest_marker("hdfs"):
+    if "mark.hdfs" in text:
         return "hdfs"
-    return item.path.stem if item.get_closest_marker("spark") else ""
+    return file if "mark.spark" in text else ""
 
 
 @pytest.fixture(autouse=True)
