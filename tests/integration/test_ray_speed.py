@@ -34,7 +34,7 @@ def rate(one: Contender, variant: str, task: str, data: inputs.Input, folder: Pa
 def test_it_is_not_many_times_slower_than_bare_pyarrow(
     ray_cluster: RayNodes, tmp_path: Path, task: str, share: float
 ) -> None:
-    """The best of some rounds reaches about half of what `make bench` measures on an idle machine:
+    """One of some rounds reaches about half of what `make bench` measures on an idle machine:
     a short run is mostly start and end.
     """
     data = inputs.make("clicks", INPUT_BYTES, tmp_path / "input")
@@ -50,6 +50,8 @@ def test_it_is_not_many_times_slower_than_bare_pyarrow(
             ratios.append(
                 fast / rate(bare, "bare_pyarrow", task, data, tmp_path / f"bare-{number}")
             )
+            if ratios[-1] >= share:
+                break
     finally:
         bare.stop()
     assert max(ratios) >= share, f"of bare pyarrow's rate: {ratios}"
