@@ -426,6 +426,8 @@ def test_failover_goes_to_the_next_sink_and_back_when_the_first_returns(tmp_path
         assert len(tiers.near.bodies) == 50
         tiers.near_lives()
         tiers.send_until(lambda: len(tiers.near.bodies) > 50)
+        # It leads again once what it took on trial is committed.
+        tiers.agent.until_counted("near", "EventDrainSuccessCount", len(tiers.near.bodies))
         led = len(tiers.far.bodies)
         third = tiers.send(50)
         tiers.agent.until(lambda: set(tiers.near.bodies) >= set(third))
