@@ -18,7 +18,7 @@ from chaos.rows import KEYED, RETRIED, SINGLE, SPAN, Ledgers
 from chaos.run import parse
 
 TESTS = Path(__file__).parents[1]
-FAULTS, ROWS, SEED = 14, 100_000, 11
+FAULTS, ROWS, SEED = 10, 80_000, 11
 LIMIT_S = 420
 
 

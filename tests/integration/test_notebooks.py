@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spark_session import require_java
+from spark_session import SHORT_LIVED, require_java
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # deprecations within Jupyter itself
@@ -41,6 +41,7 @@ def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         require_java()
     monkeypatch.delenv("MPLBACKEND", raising=False)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", SHORT_LIVED)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(kernel(tmp_path / "jupyter")))
     notebook = read(path, as_version=4)
