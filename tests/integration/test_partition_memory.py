@@ -19,8 +19,8 @@ MEMORY_MAX = 512 * 10**6
 @pytest.mark.parametrize(
     ("options", "batches"),
     [
-        pytest.param({}, 40, id="as it comes"),
-        pytest.param({"roll": {"bytes": "64KiB", "age": 0}}, 20, id="many full files"),
+        pytest.param({}, 24, id="as it comes"),
+        pytest.param({"roll": {"bytes": "64KiB", "age": 0}}, 12, id="many full files"),
     ],
 )
 def test_a_thousand_partitions_take_at_most_512_mb(

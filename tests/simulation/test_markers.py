@@ -18,7 +18,7 @@ from simulation.schedule import run
 from simulation.world import MARKED, World
 
 SEEDS = range(12)
-MANY = range(scaled(60))
+MANY = range(scaled(30))
 LINGER_MS = 150_000
 """Sources fall idle, and stop holding those that are further."""
 

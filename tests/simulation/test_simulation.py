@@ -16,7 +16,7 @@ from simulation.measures import switched_off
 from simulation.schedule import run
 
 TESTS = Path(__file__).parents[1]
-SEEDS = scaled(300)
+SEEDS = scaled(150)
 REPLAYED = (11, 12, 13, 14)
 
 
