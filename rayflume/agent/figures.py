@@ -48,6 +48,8 @@ class PartFigures:
     restarts: int
     last_error: str | None
     metrics: Mapping[str, int]
+    told_dead: Mapping[str, Json] = field(default_factory=dict)
+    """What a sink says of its dead letters: `path`, `first_reason`. Empty if it says nothing."""
     rows_rate: float = 0.0
     bytes_rate: float = 0.0
 
@@ -99,17 +101,8 @@ class DeadLetters:
         return DeadLetters(self.sink, self.rows + rows, path, reason)
 
 
-def dead_letters_of(status: Mapping[str, Json], key: Key) -> Mapping[str, Json]:
-    """What a sink says of its dead letters: `path`, `first_reason`. Empty if it says nothing."""
-    components = status.get("components")
-    for part in components if isinstance(components, list) else ():
-        if isinstance(part, dict) and (part.get("name"), part.get("replica")) == key:
-            return told_dead(part)
-    return {}
-
-
 def told_dead(component: Mapping[str, Json]) -> Mapping[str, Json]:
-    """The same of a component of a status."""
+    """What a component of a status says of its dead letters, as `PartFigures.told_dead`."""
     detail = component.get("detail")
     told = detail.get("dead_letters") if isinstance(detail, dict) else None
     return told if isinstance(told, dict) else {}
@@ -153,7 +146,7 @@ class AgentFigures:
             rows = part.metrics.get("EventDeadLetterCount", 0) if part.kind == "sink" else 0
             if rows:
                 known = found.setdefault(part.name, DeadLetters(part.name))
-                found[part.name] = known.and_of(rows, dead_letters_of(self.status, part.key))
+                found[part.name] = known.and_of(rows, part.told_dead)
         return list(found.values())
 
     @property
@@ -225,6 +218,7 @@ class Meter:
             int(str(shown["restarts"])),
             None if shown["last_error"] is None else str(shown["last_error"]),
             self._all_lives(key, shown["metrics"]),
+            told_dead(shown),
         )
         points = self._points.setdefault(key, deque())
         points.append((now_ms, part.rows_out, part.bytes_in))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
-from rayflume.agent.figures import AgentFigures, Meter, PartFigures, dead_letters_of
+from rayflume.agent.figures import AgentFigures, Meter, PartFigures
 from rayflume.clock import Clock
 from rayflume.errors import RayflumeError, Retry
 from rayflume.interfaces import Json
@@ -185,7 +185,7 @@ class Follower:
         there, and not when somebody misses them.
         """
         for part in figures.parts:
-            reason = dead_letters_of(figures.status, part.key).get("first_reason")
+            reason = part.told_dead.get("first_reason")
             if reason and part.name not in self._dead:
                 self._dead.add(part.name)
                 self._options.say(
