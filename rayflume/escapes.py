@@ -8,6 +8,8 @@ import re
 
 SEQUENCE = re.compile(r"%(?:(?P<one>[\w%])|\{(?P<header>[\w.-]+)\}|\[(?P<host>\w+)\])", re.ASCII)
 TIME_LETTERS = frozenset("aAbBcdDeHIjklmMnpsStyYz")
+TIME_HEADER = "timestamp"
+"""The header whose epoch milliseconds they show."""
 HOST_NAMES = ("localhost", "IP", "FQDN")
 """In brackets, in any case."""
 

@@ -8,8 +8,7 @@ from typing import Protocol, runtime_checkable
 from rayflume.component import lookup
 from rayflume.config.parts import component_of
 from rayflume.config.plan import AgentPlan, PartPlan
-
-TIME_HEADER = "timestamp"
+from rayflume.escapes import TIME_HEADER
 
 
 @runtime_checkable

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from rayflume.escapes import uses_time
+from rayflume.escapes import TIME_HEADER, uses_time
 
 if TYPE_CHECKING:
     from rayflume.interfaces import Json  # only a name here: interfaces imports pyarrow
 
-TIMESTAMP = "timestamp"
-"""The header that the escapes of a path read."""
 _TIMED = ("syslogtcp", "syslogudp", "multiport_syslogtcp")
 """Sources whose events have it by themselves."""
 
@@ -37,15 +35,15 @@ def is_timed(source_type: str, interceptors: Json) -> bool:
 def _after(interceptor: Mapping[str, Json], timed: bool) -> bool:
     kind = interceptor.get("type")
     if kind == "timestamp":
-        return timed or interceptor.get("header_name", TIMESTAMP) == TIMESTAMP
+        return timed or interceptor.get("header_name", TIME_HEADER) == TIME_HEADER
     if kind == "static":
-        return timed or interceptor.get("key") == TIMESTAMP
+        return timed or interceptor.get("key") == TIME_HEADER
     if kind == "regex_extractor":
-        return timed or TIMESTAMP in _names(interceptor.get("serializers"))
+        return timed or TIME_HEADER in _names(interceptor.get("serializers"))
     if kind == "remove_header":
         listed = interceptor.get("from_list")
         gone = [interceptor.get("with_name"), *(listed if isinstance(listed, list) else ())]
-        return timed and TIMESTAMP not in gone
+        return timed and TIME_HEADER not in gone
     return timed
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayflume.batch import EventBatch
+from rayflume.escapes import TIME_HEADER
 from rayflume.interfaces import Decoded
 from rayflume.serializer import (
     FRAME,
@@ -34,7 +35,6 @@ from rayflume.sinks._event_time import event_times
 
 WriteFormat: TypeAlias = "Literal['writable', 'text']"
 KEY = ":key"
-TIME_HEADER = "timestamp"
 
 _IO = "org.apache.hadoop.io."
 _VALUES: dict[WriteFormat, str] = {"writable": "BytesWritable", "text": "Text"}

@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from rayflume.batch import EventBatch
 from rayflume.dead_letters import DeadRows, valid_text
+from rayflume.escapes import TIME_HEADER
 from rayflume.interfaces import Decoded
 from rayflume.sinks._bucket import Buckets, Field, Groups, Ints
 from rayflume.sinks._event_time import EventTimes, event_times, usable_type
 
-DEFAULT_TIME_HEADER = "timestamp"
 NO_COLUMNS = "no value in it, and no row before had one: the lake has no column yet"
 
 
@@ -93,7 +93,7 @@ class Splitter:
             if self.event_time:
                 found = self._field(self.event_time, table, batch, origin)
             else:
-                found = _header(DEFAULT_TIME_HEADER, batch, origin)
+                found = _header(TIME_HEADER, batch, origin)
             times = event_times(found, table.num_rows)
         if times is None or times.known is None:
             ms = None if times is None else times.ms
@@ -138,7 +138,7 @@ class Splitter:
         return Split(self._pieces(kept, rows.batch, time_origin, ms), dead, ms, time_origin)
 
     def _reasons(self, times: EventTimes, missing: Ints) -> list[str]:
-        name = self.event_time or DEFAULT_TIME_HEADER
+        name = self.event_time or TIME_HEADER
         unreadable: npt.NDArray[np.bool_] = (
             np.zeros(len(missing), np.bool_)
             if times.unreadable is None
